@@ -1,0 +1,1 @@
+"""Sound for a picture, and a picture for a sound."""
