@@ -1,0 +1,1 @@
+"""Plain torch modules with the published key names. Imports torch; nothing here reads files."""
