@@ -15,18 +15,26 @@ from synchresis.timeline.track import Track
 #: Linear RMS below which a cell counts as silence and is never lifted (-78 dBFS).
 FLOOR = 10.0 ** (-78 / 20)
 
+JUMP = 10.0 ** (4 / 20)  # more than a 40 Hz tone swings from one 10 ms cell to the next
+JUMP_FADE = 0.2  # of a cell
+
+
+def cell_count(samples: int, sample_rate: Fraction, cell_rate: Fraction) -> int:
+    """How many cells hold the centre of at least one of so many samples; the last may be partial."""
+    if cell_rate > sample_rate:
+        raise ValueError(f"cells at {cell_rate} Hz are shorter than samples at {sample_rate} Hz")
+    p, q = (sample_rate / cell_rate).as_integer_ratio()  # samples in a cell
+    return (2 * samples - 1) * q // (2 * p) + 1 if samples else 0  # the cell of the last centre, and one
+
 
 def cell_edges(samples: int, sample_rate: Fraction, cell_rate: Fraction) -> np.ndarray:
     """First sample of each cell, and `samples` at the end: int64 [cells + 1], increasing.
 
     Sample k is in cell i when its centre (k + 1/2) / sample_rate is. The last cell may be partial.
     """
-    if cell_rate > sample_rate:
-        raise ValueError(f"cells at {cell_rate} Hz are shorter than samples at {sample_rate} Hz")
-    per_cell = sample_rate / cell_rate  # samples in a cell, a fraction p/q
-    p, q = per_cell.numerator, per_cell.denominator
-    cells = -(-(2 * samples - 1) * q // (2 * p)) if samples else 0  # ceil((samples - 1/2) / per_cell)
-    first = -(-(2 * p * np.arange(max(cells, 0), dtype=np.int64) - q) // (2 * q))  # ceil(i p/q - 1/2)
+    p, q = (sample_rate / cell_rate).as_integer_ratio()
+    cells = np.arange(cell_count(samples, sample_rate, cell_rate), dtype=np.int64)
+    first = -(-(2 * p * cells - q) // (2 * q))  # ceil(i p/q - 1/2)
     return np.append(first, samples).astype(np.int64)
 
 
@@ -65,11 +73,12 @@ def impose_envelope(
     """Multiply a sound by a gain curve so that `rms_envelope` of the result follows `told`.
 
     sound: [T] or [T, channels]; told: linear RMS [cells] at its own rate, held beyond its ends.
-    The gain has one node at the centre of each cell and is linear between them. Each pass compares told
-    and measured power, both averaged over about `smooth` seconds, and multiplies the nodes by the root
-    of their ratio, so a sound that already fits is left alone and low tones are not flattened. The next
-    pass undoes what smoothing and interpolation did to a jump. No cell is lifted by more than max_db or,
-    under FLOOR, at all; lowering is not bounded, so that told silence is silence.
+    The gain is one value per cell, crossing over linearly from centre to centre, or within JUMP_FADE of
+    the edge where two neighbours differ by more than JUMP. Each pass multiplies it by the root of told over
+    measured power, both averaged over about `smooth` seconds, so that low tones are not flattened and a
+    sound that fits is left alone; but where the average would miss a cell's own ratio by more than JUMP
+    (an attack, an abrupt end) the cell's own counts, so that attacks are not smeared. No cell is lifted
+    by more than max_db or, under FLOOR, at all; lowering is not bounded: told silence is silence.
     Only `envelope_context` seconds around a sample decide its gain. The result has the sound's dtype.
     """
     edges = cell_edges(len(sound.values), sound.rate, told.rate)
@@ -78,14 +87,15 @@ def impose_envelope(
         return sound
     centres = float(sound.start) + (np.arange(cells) + 0.5) / float(told.rate)
     half = _half_width(told.rate, smooth)
-    wanted = _smoothed(np.square(told.at(centres).astype(np.float64)), half)
+    wanted = np.square(told.at(centres).astype(np.float64))
     power = cell_power(sound.values, edges)
     ceiling = np.where(power > FLOOR**2, 10.0 ** (max_db / 20), 1.0)
     nodes = np.ones(cells)
     for _ in range(passes):
-        measured = _smoothed(power, half)
-        ratio = np.sqrt(wanted / np.maximum(measured, 1e-30))
-        nodes = np.minimum(nodes * ratio, ceiling)
+        own = np.sqrt(wanted / np.maximum(power, 1e-30))
+        ratio = np.sqrt(_smoothed(wanted, half) / np.maximum(_smoothed(power, half), 1e-30))
+        jumps = (own > JUMP * ratio) | (own * JUMP < ratio)
+        nodes = np.minimum(nodes * np.where(jumps, own, ratio), ceiling)
         result = _scaled(sound, nodes, told.rate)
         power = cell_power(result, edges)
     return Track(result if passes else sound.values, sound.rate, sound.start)
@@ -112,9 +122,14 @@ def _smoothed(power: np.ndarray, half: int) -> np.ndarray:
 
 
 def _scaled(sound: Track, nodes: np.ndarray, cell_rate: Fraction) -> np.ndarray:
-    """The sound times the gain curve whose nodes lie at the centres of the cells."""
+    """The sound times the gain curve that has these values at the centres of the cells."""
     position = (np.arange(len(sound.values)) + 0.5) * float(cell_rate / sound.rate) - 0.5
-    gain = np.interp(position, np.arange(len(nodes)), nodes)
+    left = np.clip(np.floor(position), 0, max(0, len(nodes) - 2)).astype(np.int64)
+    right = np.minimum(left + 1, len(nodes) - 1)
+    low, high = np.minimum(nodes[left], nodes[right]), np.maximum(nodes[left], nodes[right])
+    steep = np.where(high > JUMP * low, 1 / JUMP_FADE, 1.0)
+    weight = np.clip((position - left - 0.5) * steep + 0.5, 0.0, 1.0)
+    gain = nodes[left] + weight * (nodes[right] - nodes[left])
     if sound.values.ndim == 2:
         gain = gain[:, None]
     return (sound.values * gain).astype(sound.values.dtype)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from synchresis.timeline.envelope import cell_edges, cell_power
+from synchresis.timeline.envelope import cell_count, cell_power
 from synchresis.timeline.time import Span
 from synchresis.timeline.track import Track
 
@@ -24,6 +24,8 @@ SIDE = 0.1  # seconds before and after that are compared
 RISE = 10.0 ** (3 / 10)  # in power
 REACH = 10.0 ** (-26 / 20)  # of the loudest 10 ms of the sound
 MERGE = 0.08
+OWN = 0.03  # seconds of an onset in which its strength is read, before the next may come
+BLIND = 0.02  # seconds at the beginning with too little before them to rise from
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,8 @@ class OnsetDetector:
     differences over 10 ms summed. The compression is a power, not a logarithm, so the result does not
     depend on the level of the sound. Peaks of the flux are moved back to where the attack begins (at
     most 46 ms) and kept if the following 0.1 s holds at least 3 dB more power than the preceding and
-    reaches -26 dB of the loudest 10 ms of the sound; those within 80 ms of one another become one.
+    reaches -26 dB of the loudest 10 ms of the sound; of those within 80 ms of one another the strongest
+    stays. Nothing in the first 20 ms counts: a sound that is cut into is not an attack.
     """
 
     def __init__(self, rate: int | Fraction, start: int | Fraction = 0) -> None:
@@ -100,7 +103,7 @@ class OnsetDetector:
         """Make every spectrum and power cell that the waiting samples allow, then forget them."""
         have = self.consumed + len(self.waiting)
         end = min(have, self.samples)
-        total = len(cell_edges(self.samples, self.rate, Fraction(FLUX_RATE))) - 1
+        total = cell_count(self.samples, self.rate, Fraction(FLUX_RATE))
         index = np.arange(self.spectra, total)
         starts = self._spectrum_start(index)
         ready = len(index) if closing else int(np.searchsorted(starts + self.size, end, "right"))
@@ -148,7 +151,7 @@ class OnsetDetector:
 def detect_onsets(sound: Track) -> Onsets:
     """Onsets of a sound [T] or [T, channels] at any rate, in seconds on the sound's own time line.
 
-    Strength is the loudest 10 ms in the following 0.1 s over the loudest 10 ms of the whole (linear).
+    Strength is the loudest 10 ms in the following 30 ms over the loudest 10 ms of the whole (linear).
     The method is that of `OnsetDetector`.
     """
     detector = OnsetDetector(sound.rate, sound.start)
@@ -183,7 +186,7 @@ def _local_maxima(curve: np.ndarray, reach: int) -> np.ndarray:
         return np.zeros(0, np.int64)
     padded = np.pad(curve, reach, constant_values=-np.inf)
     highest = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(axis=1)
-    before = np.lib.stride_tricks.sliding_window_view(padded[:-1], reach + 1)[:, :reach].max(axis=1)[: len(curve)]
+    before = np.lib.stride_tricks.sliding_window_view(padded, reach)[: len(curve)].max(axis=1)
     return np.flatnonzero((curve >= highest) & (curve > before))
 
 
@@ -197,17 +200,20 @@ def _pick(flux: np.ndarray, power: np.ndarray) -> Onsets:
 
     loudness = np.sqrt(_moving_mean(power, 0, POWER_RATE // 100))  # of the 10 ms from each cell on
     loudest = loudness.max()
-    side = round(SIDE * POWER_RATE)
+    side, own = round(SIDE * POWER_RATE), round(OWN * POWER_RATE)
     after, before = _moving_mean(power, 0, side), _moving_mean(power, side, 0)
-    times, strengths = [], []
+    times: list[float] = []
+    strengths: list[float] = []
     for peak in peaks:
         cell = _attack(power, round((peak + 0.5) * POWER_RATE / FLUX_RATE))
-        strength = loudness[cell : cell + side].max() / loudest
-        if strength < REACH or after[cell] < RISE * before[cell]:
-            continue
         time = cell / POWER_RATE
+        reached = loudness[cell : cell + side].max() / loudest
+        if time < BLIND or reached < REACH or after[cell] < RISE * before[cell]:
+            continue
+        strength = loudness[cell : cell + own].max() / loudest
         if times and time - times[-1] < MERGE:
-            strengths[-1] = max(strengths[-1], strength)
+            if strength > strengths[-1]:  # a small noise just before the blow is part of the blow
+                times[-1], strengths[-1] = time, strength
         else:
             times.append(time)
             strengths.append(strength)
