@@ -52,7 +52,9 @@ class Span:
         object.__setattr__(self, "start", as_fraction(self.start))
         object.__setattr__(self, "end", as_fraction(self.end))
         if self.end < self.start:
-            raise ValueError(f"a span cannot end ({float(self.end)} s) before it starts ({float(self.start)} s)")
+            raise ValueError(
+                f"a span cannot end at {float(self.end)} s, before its start {float(self.start)} s"
+            )
 
     @property
     def duration(self) -> Fraction:

@@ -1,0 +1,18 @@
+"""The only room that opens containers: probing, frames at given times, samples, films, stream-copy muxing."""
+
+from .film import write_film
+from .frames import frames
+from .probe import AudioInfo, Clip, VideoInfo, probe
+from .sound import SoundWriter, read_sound, stream_sound
+
+__all__ = [
+    "AudioInfo",
+    "Clip",
+    "SoundWriter",
+    "VideoInfo",
+    "frames",
+    "probe",
+    "read_sound",
+    "stream_sound",
+    "write_film",
+]
