@@ -24,10 +24,10 @@ def write_film(
     preset: str = "veryfast",
     tags: dict[str, str] | None = None,
 ) -> None:
-    """Writes frames uint8 [H, W, 3] as H.264 (yuv420p), with `sound` [T] or [T, C] as AAC, to mp4, mov or mkv.
+    """Writes frames uint8 [H, W, 3] as H.264 (yuv420p), with `sound` [T] or [T, C] as AAC: mp4, mov or mkv.
 
-    Frame i is shown from i / fps on. The sound must start at 0; it is cut or padded with silence to the length
-    of the picture. H.264 needs even sizes: an odd edge is repeated once. crf: 0 is lossless, 51 the worst.
+    Frame i is shown from i / fps on. The sound must start at 0; it is cut or padded with silence to the
+    length of the picture. H.264 needs even sizes: an odd edge is repeated once. crf: 0 is lossless, 51 the worst.
     Written beside and renamed. Raises BadInputError for another suffix or no frame at all.
     """
     path = Path(path)

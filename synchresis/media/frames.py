@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from .probe import Clip, decoded, flushed, opened, packets, picture_stream, prob
 # Seeking is worth its trouble only past this many seconds; it lands this much early, so that both neighbours
 # of the wanted instant are seen.
 _WORTH_SEEKING, _EARLY = Fraction(5), Fraction(1)
+
+# Presentation time on the axis of the clip, and the frame.
+_Frames = Generator[tuple[Fraction, av.VideoFrame], None, None]
 
 
 def frames(
@@ -83,7 +86,7 @@ def _nearest(clip: Clip, wanted: Iterator[Fraction], draw: _Drawing) -> Iterator
             raise ValueError(f"times must increase: {float(t)} s comes after {float(previous)} s")
 
 
-def _shown(clip: Clip, start: Fraction) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+def _shown(clip: Clip, start: Fraction) -> _Frames:
     """Frames in order of presentation, from the beginning or from a little before `start` (s)."""
     if start >= _WORTH_SEEKING:
         found = _from(clip, start - _EARLY)
@@ -96,11 +99,11 @@ def _shown(clip: Clip, start: Fraction) -> Iterator[tuple[Fraction, av.VideoFram
     yield from _from(clip, None)
 
 
-def _from(clip: Clip, start: Fraction | None) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+def _from(clip: Clip, start: Fraction | None) -> _Frames:
     assert clip.video is not None
     with opened(clip.path) as container:
         stream = picture_stream(container)
-        assert stream is not None and stream.time_base is not None
+        assert stream is not None
         stream.thread_type = "AUTO"
         if start is not None:
             try:

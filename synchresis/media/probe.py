@@ -195,7 +195,7 @@ class _Facts:
 
     def end(self, fallback: Fraction) -> Fraction:
         """When the last packet has been shown; `fallback` (s) is its duration where the file gives none."""
-        assert self.last is not None and self.stream.time_base is not None
+        assert self.last is not None
         return self.last * self.stream.time_base + (self.last_duration * self.stream.time_base or fallback)
 
 
@@ -217,7 +217,8 @@ def _measure(container: av.container.InputContainer, facts: dict[int, _Facts]) -
 
 def _video_info(fact: _Facts) -> VideoInfo:
     stream, frame = fact.stream, fact.frame
-    assert isinstance(frame, av.VideoFrame) and fact.start is not None
+    assert isinstance(frame, av.VideoFrame)
+    assert fact.start is not None
     rotation = round(frame.rotation / 90) * 90 % 360
     width, height = (frame.height, frame.width) if rotation % 180 else (frame.width, frame.height)
     return VideoInfo(
@@ -258,6 +259,6 @@ def _audio_info(fact: _Facts, origin: Fraction) -> AudioInfo:
 
 def _sound_start(fact: _Facts) -> Fraction:
     """Of the first decoded sample: later than the first packet, where an encoder's priming is hidden."""
-    assert fact.frame is not None and fact.start is not None
+    assert fact.frame is not None
     pts = fact.start if fact.frame.pts is None else fact.frame.pts
     return pts * fact.stream.time_base

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +19,8 @@ from .probe import Clip, decoded, flushed, opened, packets, probe
 # Timestamps of a file jitter by a few milliseconds; only a longer hole or overlap is taken at its word.
 _JITTER = Fraction(1, 10)
 _WORTH_SEEKING, _EARLY = Fraction(5), Fraction(1)
+
+_Pieces = Generator[tuple[int | None, np.ndarray], None, None]
 
 
 def read_sound(
@@ -47,8 +49,8 @@ def stream_sound(
 ) -> Iterator[np.ndarray]:
     """Streams a sound track as float32 blocks [n, C] of `block` seconds (the last may be shorter).
 
-    The first sample is at span.start, or at clip time 0: what comes earlier is cut, a late start and holes are
-    silence. With a span there are exactly sample_count(span.duration, rate) samples, silent past the end of
+    The first sample is at span.start, or at clip time 0: what comes earlier is cut; a late start and holes
+    are silence. With a span there are exactly sample_count(span.duration, rate) samples, silent past the end of
     the sound; without one, the sound goes to its own end. rate: Hz, by default that of the track (soxr
     otherwise). mono: the mean of the channels. Raises BadInputError where there is no such track.
     """
@@ -71,7 +73,7 @@ def stream_sound(
 
 
 def _continuous(clip: Clip, track: int, start: Fraction) -> Iterator[np.ndarray]:
-    """Samples at the track's own rate from clip time `start` to the end of the sound, without hole or overlap."""
+    """Samples at the track's own rate from clip time `start` to the end of the sound, without a hole."""
     info = clip.audio[track]
     silence = np.zeros((info.rate, info.channels), np.float32)
     # `here` is the position of the next sample to give out, `source` that of the next one to come (samples).
@@ -87,8 +89,8 @@ def _continuous(clip: Clip, track: int, start: Fraction) -> Iterator[np.ndarray]
             here = source
 
 
-def _decoded_sound(clip: Clip, track: int, start: Fraction) -> Iterator[tuple[int | None, np.ndarray]]:
-    """Decoded pieces [n, C] with the position of their first sample on the axis of the clip, if the file tells."""
+def _decoded_sound(clip: Clip, track: int, start: Fraction) -> _Pieces:
+    """Decoded pieces [n, C] and where each begins on the axis of the clip (samples), if the file tells."""
     if clip.video is not None and start >= _WORTH_SEEKING:
         pieces = _sound_from(clip, track, start - _EARLY)
         first = next(pieces, None)
@@ -100,7 +102,7 @@ def _decoded_sound(clip: Clip, track: int, start: Fraction) -> Iterator[tuple[in
     yield from _sound_from(clip, track, None)
 
 
-def _sound_from(clip: Clip, track: int, start: Fraction | None) -> Iterator[tuple[int | None, np.ndarray]]:
+def _sound_from(clip: Clip, track: int, start: Fraction | None) -> _Pieces:
     info = clip.audio[track]
     with opened(clip.path) as container:
         stream = [s for s in container.streams.audio if s.codec_context is not None][track]
@@ -109,10 +111,10 @@ def _sound_from(clip: Clip, track: int, start: Fraction | None) -> Iterator[tupl
                 container.seek(int((start + clip.origin) / stream.time_base), stream=stream)
             except av.error.FFmpegError:
                 return
-        # An encoder fills its last frame up; where the clock of the file counts samples, it tells the true end.
-        end = (
-            sample_count(info.start + info.duration, info.rate) if stream.time_base * info.rate == 1 else None
-        )
+        # An encoder fills its last frame up; where the file's clock counts samples, it tells the true end.
+        end = None
+        if stream.time_base * info.rate == 1:
+            end = sample_count(info.start + info.duration, info.rate)
         convert = av.AudioResampler(format="fltp")
         for packet in packets(container, stream):
             for frame in decoded(packet):
@@ -184,7 +186,7 @@ def _blocks(samples: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
 
 
 class SoundWriter:
-    """Streams samples into a WAV or FLAC file (by suffix), written beside and renamed when the block ends well.
+    """Streams samples into a WAV or FLAC file (by suffix), written beside and renamed at a good end.
 
     subtype: "PCM_16", "PCM_24" or, for WAV, "FLOAT". Samples beyond 1 are clipped in PCM.
 
