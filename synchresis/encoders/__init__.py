@@ -1,0 +1,1 @@
+"""Media to tracks. Heavy imports stay inside the functions that need them."""
