@@ -1,8 +1,8 @@
 """A control branch beside a DiT, in the manner of ControlNet (Stable-Foley spec section 2).
 
 The branch is a shallower DiT that sees the noisy latent plus a dense control. Each of its hidden states goes
-through a zero-initialised map and is added to the input of the base block of the same number, so an untrained branch
-changes nothing. Parameter names are those of Stable-Foley (`model.*`, `controlnet.*`).
+through a zero-initialised map and is added to the input of the base block of the same number, so an
+untrained branch changes nothing. Parameter names are those of Stable-Foley (`model.*`, `controlnet.*`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Objectives, noise, samplers, guidance and windows: everything between a denoiser and a result."""
