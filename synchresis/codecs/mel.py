@@ -98,7 +98,7 @@ def _inverse_matrix() -> torch.Tensor:
 
 
 def magnitudes(shape: torch.Tensor) -> torch.Tensor:
-    """Magnitude spectra whose bands follow the shapes: [B, BANDS, T] to [B, FFT // 2 + 1, T].
+    """Magnitude spectra whose bands follow the shapes, at an RMS of about one: [B, BANDS, T] to [B, FFT // 2 + 1, T].
 
     Starts from an even spread of each band's power over its bins and corrects it multiplicatively until the
     bands agree (which a pseudo-inverse does too, but this one cannot go negative).
@@ -112,11 +112,12 @@ def magnitudes(shape: torch.Tensor) -> torch.Tensor:
     for _ in range(4):
         ratio = wanted / torch.einsum("mf,bft->bmt", mel, power).clamp_min(1e-12)
         power = power * (torch.einsum("mf,bmt->bft", mel, ratio.clamp(0.1, 10.0)) / cover).clamp_min(0.0)
-    return power.clamp_min(0.0).sqrt()
+    unit = FFT / 2 * torch.hann_window(WINDOW).square().sum()  # a frame of white noise at an RMS of one
+    return (power.clamp_min(0.0) * unit).sqrt()
 
 
 def invert(shape: torch.Tensor, noise: torch.Tensor, turns: int = 8, momentum: float = 0.99) -> torch.Tensor:
-    """Sound with the given shapes, at an arbitrary level: shapes [B, BANDS, T], noise [B, T * HOP] to [B, T * HOP].
+    """Sound with the given shapes at a steady RMS of about one: shapes [B, BANDS, T], noise [B, T * HOP] to [B, T * HOP].
 
     `noise` is unit white noise: its phases are the start of Griffin-Lim, and without turns its grain stays.
     """

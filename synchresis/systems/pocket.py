@@ -1,0 +1,352 @@
+"""pocket: our own small system, whose weights travel in the package.
+
+The design of Stable-V2A in miniature. A watcher looks at the picture and says when something strikes, how loud it is
+and whether it can tell at all. A small DiT with a control branch makes latents under those tracks, told also by
+words or by a reference sound, in windows that join over any length. A small codec turns latents into sound, and
+the level is imposed by arithmetic, so the loudness that was asked for is the loudness that is heard.
+
+Weights: `pocket_weights/`, with a model card. Trained by `synchresis train pocket`. Figures: docs/pocket.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soxr
+import torch
+from safetensors.torch import load_file
+
+from synchresis.codecs import mel
+from synchresis.diffusion.guidance import Branch, guided
+from synchresis.diffusion.noise import noise_source, normal
+from synchresis.diffusion.objectives import FLOW, Network
+from synchresis.diffusion.samplers import euler, linear_times
+from synchresis.diffusion.windows import cut, windowed
+from synchresis.encoders.watcher import Watched, pick, watch
+from synchresis.errors import BadInputError
+from synchresis.media import Clip, read_sound
+from synchresis.nn.mel_vae import MelVAE, MelVAEConfig
+from synchresis.nn.sounder import CELLS, Sounder, SounderConfig, control_tensor, reference_statistics
+from synchresis.nn.watcher import Watcher
+from synchresis.nn.words import pieces
+from synchresis.systems.request import Progress, SoundRequest, quiet
+from synchresis.timeline.envelope import envelope_context, impose_envelope, rms_envelope
+from synchresis.timeline.files import quantise_envelope, quantise_onsets, read_envelope, read_onsets
+from synchresis.timeline.onsets import Onsets
+from synchresis.timeline.time import sample_count
+from synchresis.timeline.track import Track
+
+if TYPE_CHECKING:
+    from synchresis.systems.take import Take
+
+RATE = 48_000                 # Hz, mono: what films carry
+STEPS = 12                    # Euler steps
+WORDS_GUIDANCE = 2.5          # weight of the words and the reference
+CONTROL_GUIDANCE = 1.5        # weight of onsets and loudness
+GUIDED = (0.1, 0.9)           # the part of the flow in which guidance acts; elsewhere one evaluation does
+WINDOW, OVERLAP = 128, 32     # latents: 5.12 s, 1.28 s
+TURNS = 1                     # of Griffin-Lim: more smear rain, none leaves pitch hoarse
+CHUNK, MARGIN = 200, 28       # latents decoded at once, and their context on each side
+LOUD_DB = -20.0               # RMS of the loud cells (95th percentile) when the level is ours to choose
+PHASES = 1 << 40              # the noise stream of the decoder, out of the way of the sampler's
+SURE, UNSURE = 0.5, 0.3       # mean confidence of the watcher: above, onsets lead; below, the picture is not used
+
+WEIGHTS = Path(__file__).parent / "pocket_weights"
+PARTS = ("watcher", "codec", "generator")
+
+
+@dataclass(frozen=True)
+class PocketPlan:
+    """What was decided before any sound is made (see `synchresis.systems.request.Plan`)."""
+
+    mode: str
+    duration: Fraction
+    onsets: Onsets | None
+    told: Track | None        # 100 Hz, linear RMS, imposed exactly
+    hint: Track | None        # 100 Hz, linear RMS, a coarse wish that the generator may fill in
+    watched: Watched | None
+    words: str | None
+    reference: torch.Tensor | None   # [1, 256]
+    seed: int
+    steps: int
+    guidance: float
+    notes: list[str] = field(default_factory=list)
+    rate: int = RATE
+
+
+class Pocket:
+    """Sound for a picture, offline. Load with `synchresis.load("pocket")`."""
+
+    name = "pocket"
+    rate = RATE
+
+    def __init__(
+        self, watcher: Watcher, codec: MelVAE, generator: Sounder, vocabulary: Sequence[str], weights_hash: str, device: str
+    ) -> None:
+        self.watcher = watcher.eval().to(device)
+        self.codec = codec.eval().to(device)
+        self.generator = generator.eval().to(device)
+        self.known = {piece for word in vocabulary for piece in pieces(word)}
+        self.vocabulary = frozenset(vocabulary)
+        self.weights_hash = weights_hash
+        self.device = device
+
+    @classmethod
+    def load(cls, weights: str | Path | None = None, device: str = "auto") -> Pocket:
+        """From the package, or from a folder made by `synchresis train pocket`.
+
+        Raises BadInputError when the folder does not hold pocket's parts.
+        """
+        folder = Path(weights) if weights is not None else WEIGHTS
+        files = {part: folder / f"{part}.safetensors" for part in PARTS}
+        missing = [f.name for f in (*files.values(), folder / "system.json") if not f.is_file()]
+        if missing:
+            raise BadInputError(f"{folder} is not a folder of pocket weights: it lacks {', '.join(missing)}")
+        described = json.loads((folder / "system.json").read_text())
+        tensors = {part: {k: v.float() for k, v in load_file(path).items()} for part, path in files.items()}
+        watcher = Watcher.load(files["watcher"])
+        codec = MelVAE(MelVAEConfig(**described["codec"]))
+        generator = Sounder(SounderConfig(**described["generator"]))
+        codec.load_state_dict(tensors["codec"])
+        generator.load_state_dict(tensors["generator"])
+        digest = hashlib.sha256()
+        for path in files.values():
+            digest.update(path.read_bytes())
+        return cls(watcher, codec, generator, described["vocabulary"], digest.hexdigest(), pick_device(device))
+
+    # Watching
+
+    def watch(self, clip: Clip, progress: Progress = quiet) -> tuple[Onsets, Track, Watched]:
+        """Onsets, a loudness to edit (100 Hz, linear RMS), and the raw tracks, of the picture of a clip."""
+        watched = watch(clip, self.watcher, lambda done: progress("watch", done))
+        onsets = quantise_onsets(pick(watched))
+        return onsets, quantise_envelope(seen_loudness(watched, onsets, clip.duration)), watched
+
+    def prepare(self, clip: Clip, request: SoundRequest, progress: Progress = quiet) -> PocketPlan:
+        """Look at the clip, read the request's files, and decide what leads: onsets, loudness, or the prompt."""
+        if clip.video is None or clip.duration <= 0:
+            raise BadInputError(f"{clip.path} has no picture to put a sound to")
+        notes: list[str] = []
+        onsets = told = hint = watched = None
+        if request.onsets is not None:
+            onsets = read_onsets(request.onsets)
+        if request.envelope != "auto":
+            told = read_envelope(Path(request.envelope))
+        if onsets is None and told is None:
+            seen, loudness, watched = self.watch(clip, progress)
+            confidence = float(np.mean(watched.confidence.values)) if len(watched.confidence.values) else 0.0
+            if confidence >= SURE and len(seen):
+                onsets = seen
+            elif confidence >= UNSURE:
+                hint = loudness
+                notes.append(f"the watcher is unsure of what it sees (confidence {confidence:.2f}): "
+                             "its loudness leads, not its onsets; --onsets FILE overrides")
+            else:
+                notes.append(f"the watcher sees nothing that sounds (confidence {confidence:.2f}): "
+                             "the prompt alone leads; --onsets or --envelope override")
+        mode = "onsets" if onsets is not None else "loudness" if told is not None or hint is not None else "prompt"
+        reference = None if request.like is None else self._reference(request.like)
+        notes += self._strange_words(request.prompt)
+        return PocketPlan(
+            mode=mode,
+            duration=clip.duration,
+            onsets=onsets,
+            told=told,
+            hint=hint,
+            watched=watched,
+            words=request.prompt or None,
+            reference=reference,
+            seed=request.seed,
+            steps=STEPS if request.steps is None else request.steps,
+            guidance=WORDS_GUIDANCE if request.guidance is None else request.guidance,
+            notes=notes,
+        )
+
+    def _strange_words(self, prompt: str | None) -> list[str]:
+        strange = [w for w in (prompt or "").lower().split() if len(w) > 3 and not any(p in self.known for p in pieces(w))]
+        return [f"pocket was never taught: {', '.join(strange)}"] if strange else []
+
+    def _reference(self, path: Path) -> torch.Tensor:
+        """Statistics of the loudest ten seconds of a reference sound: [1, 256]."""
+        sound = read_sound(path, rate=mel.RATE, mono=True)
+        samples = np.ascontiguousarray(sound.values, dtype=np.float32).reshape(-1)
+        if not np.isfinite(samples).all():
+            raise BadInputError(f"{path} holds values that are not numbers: export the reference sound again")
+        samples = samples[: len(samples) // mel.HOP * mel.HOP]
+        if len(samples) < mel.RATE // 10 or np.abs(samples).max() < 1e-4:
+            raise BadInputError(f"{path} is silent or shorter than 0.1 s: give a reference sound that can be heard")
+        length = 10 * mel.RATE
+        if len(samples) > length:
+            power = np.convolve(np.square(samples).reshape(-1, mel.HOP).mean(1), np.ones(length // mel.HOP), mode="valid")
+            first = int(power.argmax()) * mel.HOP
+            samples = samples[first : first + length]
+        heard = torch.from_numpy(samples)[None]
+        level = mel.level_db(heard)
+        loud = (level > torch.quantile(level, 0.95) - 30.0).float()
+        return reference_statistics(mel.shapes(heard), loud)
+
+    # Sounding
+
+    def stream(self, plan: PocketPlan, progress: Progress = quiet) -> Iterator[np.ndarray]:
+        """The sound of a plan in blocks [n, 1] float32 at 48 kHz, exactly as long as the picture."""
+        latents = self._sample(plan, progress)
+        level = self._level(plan, latents)
+        wanted = sample_count(plan.duration, RATE)
+        resampler = soxr.ResampleStream(mel.RATE, RATE, 1, dtype="float32")
+        sent = 0
+        total = latents.shape[-1]
+        for first in range(0, total, CHUNK):
+            stop = min(first + CHUNK, total)
+            block = self._decode(plan, latents, level, first, stop)
+            out = resampler.resample_chunk(_limited(block)[:, None], last=stop == total)[: wanted - sent]
+            sent += len(out)
+            progress("decode", stop / total)
+            if len(out):
+                yield out
+        if sent < wanted:
+            yield np.zeros((wanted - sent, 1), dtype=np.float32)
+
+    @torch.no_grad()
+    def _sample(self, plan: PocketPlan, progress: Progress) -> torch.Tensor:
+        """Euler steps of the rectified flow from the noise of the place to latents [1, latent + 4, T]."""
+        net, device = self.generator, self.device
+        length = -(-sample_count(plan.duration, mel.RATE) // (mel.HOP * CELLS))
+        control = self._control(plan, length).to(device)
+        reference = None if plan.reference is None else plan.reference.to(device)
+        told, silent = net.told([plan.words], reference), net.told([None], None)
+        spoken = plan.words is not None or reference is not None
+
+        def make(spans: Sequence[tuple[int, int]]) -> Network:
+            """Nothing said, then the control, then the words: each addition with its own weight."""
+            parts = cut(control, spans)
+            many = len(spans)
+            base = {"told": silent.expand(many, -1), "control": torch.zeros_like(parts)}
+            branches = []
+            if plan.mode != "prompt":
+                branches.append(Branch({**base, "control": parts}, CONTROL_GUIDANCE))
+            if spoken:
+                branches.append(Branch({"told": told.expand(many, -1), "control": parts}, plan.guidance))
+            return guided(net, base, branches, interval=GUIDED, objective=FLOW)
+
+        network = windowed(make, length, WINDOW, OVERLAP, batch=4)
+        times = linear_times(plan.steps)
+        noise = noise_source([plan.seed], net.config.latent + CELLS, length, device=device)
+        x = euler(network, noise(0), times, lambda i, _x, _d: progress("generate", (i + 1) / plan.steps))
+        return x * net.latent_std + net.latent_mean
+
+    def _control(self, plan: PocketPlan, length: int) -> torch.Tensor:
+        cells = length * CELLS
+        level = onsets = None
+        wish = plan.told if plan.told is not None else plan.hint
+        if wish is not None:
+            level = relative(decibels(wish, cells))[None] / 20.0
+        if plan.onsets is not None:
+            onsets = torch.zeros(1, cells)
+            inside = plan.onsets.times[(plan.onsets.times >= 0) & (plan.onsets.times < float(plan.duration))]
+            strengths = plan.onsets.strengths[(plan.onsets.times >= 0) & (plan.onsets.times < float(plan.duration))]
+            onsets[0, (inside * 100).astype(int)] = torch.from_numpy(strengths.astype(np.float32))
+        return control_tensor(level, onsets, length)
+
+    def _level(self, plan: PocketPlan, latents: torch.Tensor) -> Track:
+        """The level to impose, 100 Hz linear RMS: what was told, or what the generator chose, held to the onsets."""
+        cells = latents.shape[-1] * CELLS
+        if plan.told is not None:
+            return Track(10 ** (decibels(plan.told, cells).numpy() / 20), 100)
+        chosen = latents[0, -CELLS:].T.reshape(-1).cpu().numpy().astype(np.float64) * 20.0
+        if plan.onsets is not None:
+            chosen = held_to_onsets(chosen, plan.onsets)
+        chosen = chosen - max(float(np.quantile(chosen, 0.95)), -40.0) + LOUD_DB
+        return Track((10 ** (chosen / 20) * (chosen > LOUD_DB - 58)).astype(np.float32), 100)
+
+    @torch.no_grad()
+    def _decode(self, plan: PocketPlan, latents: torch.Tensor, level: Track, first: int, stop: int) -> np.ndarray:
+        """Samples [n] at 32 kHz of the latents first..stop; the context on each side makes cuts inaudible and exact."""
+        begin, end = max(0, first - MARGIN), min(latents.shape[-1], stop + MARGIN)
+        shapes = self.codec.decode(latents[..., begin:end][:, : self.codec.config.latent])
+        hop = mel.HOP * CELLS
+        noise = torch.from_numpy(normal(plan.seed, 1, begin * hop, end * hop, stream=PHASES))
+        sound = Track(mel.invert(shapes.cpu(), noise, TURNS)[0].numpy(), mel.RATE, Fraction(begin, mel.LATENT_RATE))
+        told = Track(level.values[begin * CELLS : end * CELLS], 100, Fraction(begin * CELLS, 100))
+        shaped = impose_envelope(sound, told, max_db=60.0)
+        return shaped.values[(first - begin) * hop : (stop - begin) * hop]
+
+
+def decibels(track: Track, cells: int) -> torch.Tensor:
+    """A linear RMS track as dB on the first `cells` 10 ms cells of the timeline, no lower than the codec's floor."""
+    values = track.at((np.arange(cells) + 0.5) / 100)
+    return torch.from_numpy(20.0 * np.log10(np.maximum(values, mel.FLOOR))).float()
+
+
+def relative(db: torch.Tensor) -> torch.Tensor:
+    """Level in dB relative to its loud part, as the generator was taught: -60 to 12."""
+    return (db - torch.quantile(db, 0.95).clamp_min(-60.0)).clamp(-60.0, 12.0)
+
+
+def held_to_onsets(level: np.ndarray, onsets: Onsets) -> np.ndarray:
+    """A generated level [cells] in dB, made to rise at the given onsets and nowhere else.
+
+    At an onset the level jumps, within its own 10 ms cell, to what the generator meant for the next 60 ms, and the
+    30 ms before are ducked under it. Between onsets it may swell by no more than 2 dB in 100 ms, which is
+    less than what counts as an onset (`synchresis.timeline.onsets.detect_onsets`).
+    """
+    held = level.copy()
+    cells = len(level)
+    starts = np.unique((onsets.times[(onsets.times >= 0) & (onsets.times < cells / 100)] * 100).astype(int))
+    loud = float(np.quantile(level, 0.95)) if cells else 0.0
+    strengths = dict(zip((onsets.times * 100).astype(int).tolist(), onsets.strengths.tolist(), strict=True))
+    peaks = {}
+    for start in starts.tolist():
+        meant = float(level[max(0, start - 2) : start + 6].max())
+        peaks[start] = max(meant, loud - 14.0 * (1.0 - strengths[start]) - 4.0)
+    ceiling = -90.0 if len(starts) else np.inf
+    for cell in range(cells):
+        if cell in peaks:
+            ceiling = peaks[cell]
+            held[cell] = ceiling
+            held[max(0, cell - 3) : cell] = np.minimum(held[max(0, cell - 3) : cell], ceiling - 14.0)
+            continue
+        ceiling = min(ceiling + 0.2, 12.0)
+        held[cell] = min(held[cell], ceiling)
+        ceiling = max(min(ceiling, held[cell] + 2.0), -60.0)
+    return held
+
+
+def seen_loudness(watched: Watched, onsets: Onsets, duration: Fraction) -> Track:
+    """What the watcher thinks of the loudness, as an envelope that a person can edit: 100 Hz, linear RMS.
+
+    A level cannot be seen, only a shape (notes of docs/pocket.md): a bed that follows the seen loudness, and on it
+    an attack at each onset that dies away with a time constant of 120 ms.
+    """
+    cells = sample_count(duration, 100)
+    times = (np.arange(cells) + 0.5) / 100
+    bed = np.clip(watched.loudness.at(times), 0.0, 1.0)
+    envelope = 10 ** ((-48.0 + 26.0 * bed) / 20)
+    for time, strength in zip(onsets.times, onsets.strengths, strict=True):
+        first = int(time * 100)
+        tail = np.exp(-(np.arange(cells - first) / 100) / 0.12) * 0.15 * (0.3 + 0.7 * strength)
+        envelope[first:] = np.maximum(envelope[first:], tail)
+    return Track(envelope.astype(np.float32), 100)
+
+
+def _limited(sound: np.ndarray) -> np.ndarray:
+    """Samples that stay inside -1..1: untouched up to 0.7, bent above."""
+    size = np.abs(sound)
+    bent = 0.7 + 0.29 * np.tanh((size - 0.7) / 0.29)
+    return (np.sign(sound) * np.where(size > 0.7, bent, size)).astype(np.float32)
+
+
+def pick_device(name: str) -> str:
+    """cuda, then mps, then cpu for "auto"; BadInputError when the one asked for is not there."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return next(d for d in ("cuda", "mps", "cpu") if there[d])
+    if not there.get(name, False):
+        raise BadInputError(f"--device {name} is not available here: use {', '.join(d for d, ok in there.items() if ok)}")
+    return name
