@@ -1,4 +1,6 @@
-"""What one can ask of a system, and what a system must answer: the face that the command line and Python share."""
+"""What one can ask of a system, and what a system must answer: the face that the command line and Python
+share.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,9 @@ def quiet(stage: str, done: float) -> None:
 class SoundRequest:
     """One wish for one clip.
 
-    `prompt` says in words, and `like` by the example of a sound file, what it should sound like. `envelope` is
-    "auto" (loudness as the system sees it in the picture) or a file: an envelope file, or any recording, whose
-    loudness is then followed. `onsets` is a file of onsets that replaces the ones seen in the picture.
+    `prompt` says in words, and `like` by the example of a sound file, what it should sound like. `envelope`
+    is "auto" (loudness as the system sees it in the picture) or a file: an envelope file, or any recording,
+    whose loudness is then followed. `onsets` is a file of onsets that replaces the ones seen in the picture.
     `steps` and `guidance` None mean the system's own defaults.
     """
 
@@ -51,38 +53,61 @@ class SoundRequest:
 
 
 class Plan(Protocol):
-    """What a system has decided after watching, before it makes any sound.
+    """What a system has decided after watching, before it makes any sound."""
 
-    `told` is the loudness given to the generator (100 Hz, linear RMS), `onsets` the instants given to it; both
-    None where it was not told. `mode` names what leads: "onsets", "loudness" or "prompt". `notes` are sentences
-    for the person, such as why the picture was not trusted.
-    """
+    @property
+    def mode(self) -> str:
+        """What leads: "onsets", "loudness" or "prompt"."""
+        ...
 
-    told: Track | None
-    onsets: Onsets | None
-    watched: Any
-    mode: str
-    notes: list[str]
-    duration: Fraction
-    rate: int
+    @property
+    def onsets(self) -> Onsets | None:
+        """The instants given to the generator, None where it was told none."""
+        ...
+
+    @property
+    def told(self) -> Track | None:
+        """The loudness that the sound must have (100 Hz, linear RMS), None where it was told none."""
+        ...
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for the person, such as why the picture was not trusted."""
+        ...
+
+    @property
+    def duration(self) -> Fraction: ...
+
+    @property
+    def rate(self) -> int: ...
 
 
 class System(Protocol):
-    """A loaded system. `weights_hash` is the sha256 that stands for all of its weights."""
+    """A loaded system."""
 
-    name: str
-    weights_hash: str
-    rate: int
-    device: str
+    @property
+    def name(self) -> str: ...
 
-    def prepare(self, clip: Clip, request: SoundRequest, progress: Progress) -> Plan:
-        """Looks at the clip and reads the request's files. Raises BadInputError for a wish it cannot serve."""
+    @property
+    def weights_hash(self) -> str:
+        """The sha256 that stands for all of its weights."""
         ...
 
-    def stream(self, plan: Plan, progress: Progress) -> Iterator[np.ndarray]:
-        """The sound in blocks [n, C] float32, in all exactly sample_count(plan.duration, plan.rate) samples."""
+    @property
+    def device(self) -> str:
+        """Where it runs; never "auto"."""
         ...
 
-    def watch(self, clip: Clip) -> tuple[Onsets, Track, Any]:
-        """Onsets, loudness (100 Hz, linear RMS) and everything else the watcher says of the picture."""
+    def prepare(self, clip: Clip, request: SoundRequest, progress: Progress = quiet) -> Any:
+        """A `Plan`: looks at the clip, reads the request's files. Raises BadInputError for a wish it cannot
+        serve.
+        """
+        ...
+
+    def stream(self, plan: Any, progress: Progress = quiet) -> Iterator[np.ndarray]:
+        """The sound of its own plan in blocks [n, C] float32, in all sample_count(duration, rate) samples."""
+        ...
+
+    def watch(self, clip: Clip, progress: Progress = quiet) -> tuple[Onsets, Track, Any]:
+        """Onsets, loudness (100 Hz, linear RMS) and everything else that it sees in the picture."""
         ...
