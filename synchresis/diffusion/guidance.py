@@ -23,8 +23,9 @@ Conditions = Mapping[str, Any]
 class Branch:
     """One guided difference: weight * (prediction under `conditions` - prediction of branch `against`).
 
-    `against` counts from 0, the base; by default it is the branch before, so conditions are added one by one and
-    each addition has its own weight. With all weights 1 that is plain prediction under the last branch.
+    `against` counts from 0, the base; by default it is the branch before, so conditions are added one by
+    one and each addition has its own weight. With all weights 1 that is plain prediction under the last
+    branch.
     """
 
     conditions: Conditions
@@ -78,8 +79,9 @@ def classifier_free(
 ) -> Network:
     """Guidance as the published Stable Audio family does it: null + scale (conditioned - null).
 
-    The null has zeros for the conditions named in `dropped`; all others stay. `negative` [B, S, D] takes the place
-    of zeros for `cross`, itself zeroed where `negative_mask` [B, S] is 0. `options` are those of `guided`.
+    The null has zeros for the conditions named in `dropped`; all others stay. `negative` [B, S, D] takes
+    the place of zeros for `cross`, itself zeroed where `negative_mask` [B, S] is 0. `options` are those
+    of `guided`.
     """
     null = dict(conditions)
     for name in dropped:

@@ -1,8 +1,8 @@
 """Noise that belongs to a place.
 
-The value at (seed, stream, channel, position) is a hash of those four numbers made normal, so cutting a film into
-windows, batching or resuming never changes the noise, and it is the same for every device, for it is drawn by
-numpy on the host.
+The value at (seed, stream, channel, position) is a hash of those four numbers made normal, so cutting a
+film into windows, batching or resuming never changes the noise, and it is the same for every device, for
+it is drawn by numpy on the host.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def noise_source(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Noise:
-    """The noise of positions start..start + length for a batch of one item per seed: [B, channels, length]."""
+    """Noise [B, channels, length] of positions start..start + length, one item of the batch per seed."""
 
     def draw(stream: int) -> Tensor:
         items = [normal(seed, channels, start, start + length, stream) for seed in seeds]

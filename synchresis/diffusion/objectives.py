@@ -70,9 +70,10 @@ def training_times(
 ) -> Tensor:
     """Times [count] in 0..1 to train at, on the CPU.
 
-    `uniform` is spread evenly over the batch (one time in each of `count` equal parts, in random order), which
-    lowers the variance of the loss as the published quasi-random draw does. `logit_normal` is the sigmoid of a
-    unit normal; `log_snr` draws the log signal-to-noise ratio of a rectified flow from N(-1.2, 2).
+    `uniform` is spread evenly over the batch (one time in each of `count` equal parts, in random order),
+    which lowers the variance of the loss as the published quasi-random draw does. `logit_normal` is the
+    sigmoid of a unit normal; `log_snr` draws the log signal-to-noise ratio of a rectified flow from
+    N(-1.2, 2).
     """
     if kind == "uniform":
         parts = torch.randperm(count, generator=generator)

@@ -1,17 +1,19 @@
 """Samplers as plain functions: from noise to a signal through a falling list of noise levels.
 
-Two families. The first runs on times t in 0..1 and takes a network: `euler`, `rk4`, `flow_dpmpp`, `pingpong` for
-rectified flow and `v_ddim` for the v-objective. The second runs on sigma = noise over signal and takes a denoiser
-(x, sigma) -> clean estimate, see `v_denoiser` and `flow_denoiser`: the k-diffusion family. Everyone returns the
-last state. Noise of stochastic samplers comes from the given `noise`, stream 1 + i at step i. `watch(i, x,
-denoised)` is called at every step with the state before it and the estimate there. Sources: LoVA spec sections
-6 and 9; Karras et al. 2022 (heun, dpm_2); Lu et al. 2022 (DPM-Solver++).
+Two families. The first runs on times t in 0..1 and takes a network: `euler`, `rk4`, `flow_dpmpp`,
+`pingpong` for rectified flow and `v_ddim` for the v-objective. The second runs on sigma = noise over
+signal and takes a denoiser (x, sigma) -> clean estimate, see `v_denoiser` and `flow_denoiser`: the
+k-diffusion family. Everyone returns the last state. Noise of stochastic samplers comes from the given
+`noise`, stream 1 + i at step i. `watch(i, x, denoised)` is called at every step with the state before it
+and the estimate there. Sources: LoVA spec sections 6 and 9; Karras et al. 2022 (heun, dpm_2); Lu et al.
+2022 (DPM-Solver++).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from torch import Tensor
@@ -23,11 +25,11 @@ Denoiser = Callable[[Tensor, float], Tensor]
 Watch = Callable[[int, Tensor, Tensor], None]
 
 
-# Schedules -------------------------------------------------------------------------------------------------------
+# Schedules ----------------------------------------------------------------------------------------
 
 
 def flow_times(steps: int, sigma_max: float = 1.0) -> list[float]:
-    """steps + 1 times, linear in log signal-to-noise from -6 (or that of `sigma_max` < 1) to 2; ends exact."""
+    """steps + 1 times, linear in log SNR from -6 (or that of `sigma_max` < 1) to 2; the ends are exact."""
     start = -6.0 if sigma_max >= 1 else math.log((1 - sigma_max) / sigma_max + 1e-6)
     log_snr = np.linspace(start, 2.0, steps + 1)
     times = (1 / (1 + np.exp(log_snr))).tolist()
@@ -44,7 +46,7 @@ def log_sigmas(steps: int, low: float, high: float) -> list[float]:
     return [*np.exp(np.linspace(math.log(high), math.log(low), steps)).tolist(), 0.0]
 
 
-# From networks to denoisers --------------------------------------------------------------------------------------
+# From networks to denoisers -----------------------------------------------------------------------
 
 
 def v_denoiser(network: Network) -> Denoiser:
@@ -73,12 +75,12 @@ def _time(x: Tensor, t: float) -> Tensor:
     return x.new_full((x.shape[0],), t)
 
 
-# On times --------------------------------------------------------------------------------------------------------
+# On times -----------------------------------------------------------------------------------------
 
 
 def euler(network: Network, x: Tensor, times: Sequence[float], watch: Watch | None = None) -> Tensor:
     """Straight steps along the flow. x [B, C, T] is the state at times[0] (unit noise if that is 1)."""
-    for i, (t, following) in enumerate(zip(times, times[1:], strict=False)):
+    for i, (t, following) in enumerate(pairwise(times)):
         flow = network(x, _time(x, t))
         if watch:
             watch(i, x, x - t * flow)
@@ -88,7 +90,7 @@ def euler(network: Network, x: Tensor, times: Sequence[float], watch: Watch | No
 
 def rk4(network: Network, x: Tensor, times: Sequence[float], watch: Watch | None = None) -> Tensor:
     """Classical Runge-Kutta along the flow; four evaluations a step."""
-    for i, (t, following) in enumerate(zip(times, times[1:], strict=False)):
+    for i, (t, following) in enumerate(pairwise(times)):
         h = following - t
         k1 = network(x, _time(x, t))
         k2 = network(x + h / 2 * k1, _time(x, t + h / 2))
@@ -104,7 +106,7 @@ def flow_dpmpp(network: Network, x: Tensor, times: Sequence[float], watch: Watch
     """DPM-Solver++ (2M) for rectified flow: second order, one evaluation a step."""
     old: Tensor | None = None
     h_old = math.inf
-    for i, (t, following) in enumerate(zip(times, times[1:], strict=False)):
+    for i, (t, following) in enumerate(pairwise(times)):
         denoised = x - t * network(x, _time(x, t))
         if watch:
             watch(i, x, denoised)
@@ -123,7 +125,7 @@ def pingpong(
     network: Network, x: Tensor, times: Sequence[float], noise: Noise, watch: Watch | None = None
 ) -> Tensor:
     """Denoise fully, noise again to the next time: for few-step, adversarially post-trained flows."""
-    for i, (t, following) in enumerate(zip(times, times[1:], strict=False)):
+    for i, (t, following) in enumerate(pairwise(times)):
         denoised = x - t * network(x, _time(x, t))
         if watch:
             watch(i, x, denoised)
@@ -142,7 +144,7 @@ def v_ddim(
     """DDIM for the v-objective; `eta` 0 is deterministic, 1 is ancestral and needs `noise`."""
     if eta and noise is None:
         raise ValueError("v_ddim with eta needs noise")
-    for i, (t, following) in enumerate(zip(times, times[1:], strict=False)):
+    for i, (t, following) in enumerate(pairwise(times)):
         prediction = network(x, _time(x, t))
         alpha, sigma = V.levels(t)
         denoised, estimate = alpha * x - sigma * prediction, sigma * x + alpha * prediction
@@ -159,12 +161,12 @@ def v_ddim(
     return x
 
 
-# On sigmas -------------------------------------------------------------------------------------------------------
+# On sigmas ----------------------------------------------------------------------------------------
 
 
 def heun(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], watch: Watch | None = None) -> Tensor:
     """Second order with two evaluations a step. x is the state at sigmas[0], i.e. noise * sigmas[0]."""
-    for i, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+    for i, (sigma, following) in enumerate(pairwise(sigmas)):
         denoised = denoiser(x, sigma)
         if watch:
             watch(i, x, denoised)
@@ -179,7 +181,7 @@ def heun(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], watch: Watch | 
 
 def dpm_2(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], watch: Watch | None = None) -> Tensor:
     """Second order through the geometric middle of each step; two evaluations a step."""
-    for i, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+    for i, (sigma, following) in enumerate(pairwise(sigmas)):
         denoised = denoiser(x, sigma)
         if watch:
             watch(i, x, denoised)
@@ -196,7 +198,7 @@ def lms(
 ) -> Tensor:
     """Linear multistep (Adams-Bashforth on the given sigmas): one evaluation a step."""
     slopes: list[Tensor] = []
-    for i, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+    for i, (sigma, following) in enumerate(pairwise(sigmas)):
         denoised = denoiser(x, sigma)
         if watch:
             watch(i, x, denoised)
@@ -229,7 +231,7 @@ def dpmpp_2m_sde(
     """DPM-Solver++ (2M) SDE, midpoint form; `eta` 0 is `dpmpp_2m`."""
     old: Tensor | None = None
     h_old = 0.0
-    for i, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+    for i, (sigma, following) in enumerate(pairwise(sigmas)):
         denoised = denoiser(x, sigma)
         if watch:
             watch(i, x, denoised)
@@ -255,7 +257,7 @@ def dpmpp_3m_sde(
 ) -> Tensor:
     """DPM-Solver++ (3M) SDE, the default of LoVA and Stable-Foley."""
     older: list[tuple[Tensor, float]] = []  # earlier estimates and the steps that followed them, latest first
-    for i, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+    for i, (sigma, following) in enumerate(pairwise(sigmas)):
         denoised = denoiser(x, sigma)
         if watch:
             watch(i, x, denoised)

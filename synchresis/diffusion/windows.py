@@ -1,8 +1,8 @@
 """A denoiser over any length from one that is good at a certain length.
 
-At every step the network looks at overlapping windows and its predictions are cross-faded into one (the joint
-diffusion of MultiDiffusion, Bar-Tal et al. 2023), so there is one noisy latent over the whole film and no seam
-to hide afterwards.
+At every step the network looks at overlapping windows and its predictions are cross-faded into one (the
+joint diffusion of MultiDiffusion, Bar-Tal et al. 2023), so there is one noisy latent over the whole film
+and no seam to hide afterwards.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Span = tuple[int, int]
 def windows(total: int, size: int, overlap: int) -> list[Span]:
     """Spans (start, stop) of `size` positions that cover `total`, neighbours sharing at least `overlap`.
 
-    The last one is aligned to the end. `total` up to `size` gives one span. Raises ValueError unless total > 0
-    and 0 <= overlap < size.
+    The last one is aligned to the end. `total` up to `size` gives one span. Raises ValueError unless
+    total > 0 and 0 <= overlap < size.
     """
     if total <= 0 or not 0 <= overlap < size:
         raise ValueError(f"no windows of {size} with overlap {overlap} over {total}")
@@ -34,7 +34,7 @@ def windows(total: int, size: int, overlap: int) -> list[Span]:
 
 
 def blending(spans: Sequence[Span], total: int) -> list[np.ndarray]:
-    """A weight curve float32 per span, cross-faded over what neighbours share; at every position they sum to 1."""
+    """A weight curve float32 per span, cross-faded over what neighbours share; they sum to 1 everywhere."""
     curves = []
     for i, (start, stop) in enumerate(spans):
         place = np.arange(stop - start) + 0.5
@@ -63,10 +63,10 @@ def windowed(
 ) -> Network:
     """A network over x [1, C, total] that runs windows of `size` in batches of `batch` and blends them.
 
-    `make(spans)` is called once for every batch of windows, before the sampling, and gives the network for
-    x [len(spans), C, size] with the conditions of those spans: there they are cut and prepared. Guidance belongs
-    inside. Up to `size` positions there is one span and x may be a batch. Memory of the prepared conditions
-    grows with the film, that of the network's inside only with `batch`.
+    `make(spans)` is called once for every batch of windows, before the sampling, and gives the network
+    for x [len(spans), C, size] with the conditions of those spans: there they are cut and prepared.
+    Guidance belongs inside. Up to `size` positions there is one span and x may be a batch. Memory of the
+    prepared conditions grows with the film, that of the network's inside only with `batch`.
     """
     if batch < 1:
         raise ValueError("batch must be at least 1")
