@@ -106,15 +106,13 @@ def _ring(modes: Modes, excitation: np.ndarray, samples: int, rate: int) -> np.n
     blocks = -(-samples // 256)
     coarse = np.exp(np.outer(256 * np.arange(blocks), pole)) * (-1j * excitation[use])
     fine = np.exp(np.outer(pole, np.arange(256)))
-    sound = np.hstack([coarse.real, -coarse.imag]).astype(np.float32) @ np.vstack(
-        [fine.real, fine.imag]
-    ).astype(np.float32)
+    sound = np.hstack([coarse.real, -coarse.imag]).astype(np.float32) @ np.vstack([fine.real, fine.imag]).astype(
+        np.float32
+    )
     return sound.ravel()[:samples]
 
 
-def _noise(
-    rng: np.random.Generator, samples: int, rate: int, shape: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
+def _noise(rng: np.random.Generator, samples: int, rate: int, shape: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Stationary noise of unit RMS whose amplitude spectrum is shape(frequencies in Hz)."""
     size = 64
     while size < samples:  # sizes that the transform likes
@@ -137,9 +135,7 @@ def _band(low: float, high: float, steep: float = 2.0) -> Callable[[np.ndarray],
 def _filtered(sound: np.ndarray, rate: int, shape: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """The sound with its spectrum multiplied by shape (zero phase, wrapped at the ends)."""
     frequencies = np.fft.rfftfreq(len(sound), 1 / rate)
-    return np.fft.irfft(np.fft.rfft(sound) * shape(np.maximum(frequencies, 1.0)), len(sound)).astype(
-        np.float32
-    )
+    return np.fft.irfft(np.fft.rfft(sound) * shape(np.maximum(frequencies, 1.0)), len(sound)).astype(np.float32)
 
 
 def _convolved(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
@@ -229,7 +225,7 @@ MATERIALS = {
         hardness=(6000, 15000), knock=(0.05, 0.5), level=(0.2, 0.8),
     ),
     "plastic": Material(
-        ("plate", "lump"), (160, 1500), 12, quality=(6, 22), loss=(20, 90), tilt=(0.1, 0.9),
+        ("plate", "lump"), (160, 1500), 12, quality=(8, 35), loss=(15, 60), tilt=(0.1, 0.9),
         hardness=(1500, 7000), knock=(0.3, 1.5), level=(0.25, 0.8),
     ),
 }  # fmt: skip
@@ -294,9 +290,7 @@ def _draw_bounce(rng: np.random.Generator) -> Body:
         banks = (_modes(rng, "bowl", _spread(rng, 900, 2600), 6, rng.uniform(12, 45), 80, 0.5),)
     else:  # a marble
         banks = (_modes(rng, "lump", _spread(rng, 1500, 4500), 8, rng.uniform(25, 120), 60, 0.4),)
-    hardness = {"big": (300, 900), "rubber": (500, 1800), "hollow": (3000, 9000), "hard": (5000, 14000)}[
-        variant
-    ]
+    hardness = {"big": (300, 900), "rubber": (500, 1800), "hollow": (3000, 9000), "hard": (5000, 14000)}[variant]
     traits = {
         "hardness": _spread(rng, *hardness),
         "knock": _spread(rng, 0.2, 0.9),
@@ -310,9 +304,7 @@ def _draw_footsteps(rng: np.random.Generator) -> Body:
     heel = {"plank": (90, 260), "stone": (180, 700), "gravel": (80, 160), "soft": (50, 110)}[variant]
     quality = {"plank": (6, 18), "stone": (4, 12), "gravel": (2, 4), "soft": (2, 5)}[variant]
     bank = _modes(rng, "plate", _spread(rng, *heel), 10, rng.uniform(*quality), 25, rng.uniform(0.5, 1.2))
-    hardness = {"plank": (900, 3500), "stone": (2500, 9000), "gravel": (400, 900), "soft": (250, 700)}[
-        variant
-    ]
+    hardness = {"plank": (900, 3500), "stone": (2500, 9000), "gravel": (400, 900), "soft": (250, 700)}[variant]
     traits = {
         "hardness": _spread(rng, *hardness),
         "knock": _spread(rng, 0.3, 1.2),
@@ -518,9 +510,7 @@ def _together(sounds: list[np.ndarray]) -> np.ndarray:
     return total
 
 
-def _excitation(
-    body: Body, bank: Modes, strength: float, rng: np.random.Generator
-) -> tuple[np.ndarray, float]:
+def _excitation(body: Body, bank: Modes, strength: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """How much a blow moves each mode [m], and the frequency up to which it excites.
 
     The contact of a hard blow is shorter; a mode is not moved where it has a node.
@@ -554,7 +544,7 @@ def _drum(body: Body, strength: float, rng: np.random.Generator, rate: int) -> n
     """A skin whose pitch falls as its tension relaxes, the stick, and the wires of a snare."""
     bank, traits = body.modes[0], body.traits
     excitation, top = _excitation(body, bank, strength, rng)
-    seconds = float(np.clip(6.9 * bank.decays.max(), 0.15, 1.5))
+    seconds = float(np.clip(6.9 * max(bank.decays.max(), traits["wires_time"] if traits["wires"] else 0), 0.15, 1.5))
     time = np.arange(round(seconds * rate), dtype=np.float32) / rate
     # Integral of 1 + glide exp(-t / glide_time)
     bend = traits["glide"] * (0.3 + 0.7 * strength)
@@ -566,9 +556,7 @@ def _drum(body: Body, strength: float, rng: np.random.Generator, rate: int) -> n
     touch = _contact(body, top, strength, rng, rate)
     sound[: len(touch)] += touch * (traits["knock"] * peak)
     if traits["wires"]:
-        wires = _noise(rng, len(sound), rate, _band(1200, 9000)) * _decay(
-            len(sound), rate, traits["wires_time"]
-        )
+        wires = _noise(rng, len(sound), rate, _band(1200, 9000)) * _decay(len(sound), rate, traits["wires_time"])
         sound += wires * (traits["wires"] * peak * 0.4)
     return sound
 
@@ -603,9 +591,7 @@ def _splash(body: Body, strength: float, rng: np.random.Generator, rate: int) ->
     time = np.arange(samples, dtype=np.float32) / rate
     attack = 0.001 + 0.012 * size
     swell = np.minimum(time / attack, 1) * np.exp(-time / (0.03 + 0.18 * size))
-    spray = (
-        _noise(rng, samples, rate, _band(body.traits["spray"] / 3, body.traits["spray"] * 2.5, 1.5)) * swell
-    )
+    spray = _noise(rng, samples, rate, _band(body.traits["spray"] / 3, body.traits["spray"] * 2.5, 1.5)) * swell
     slap = _noise(rng, samples, rate, _band(60, 700)) * _decay(samples, rate, 0.02 + 0.05 * size) * size
     count = rng.poisson(body.traits["bubbles"] * (0.4 + 0.6 * strength)) + 1
     starts = ((0.01 + rng.gamma(1.3, 0.1 + 0.12 * size, count)) * rate).astype(np.int64)
@@ -620,9 +606,7 @@ def _tick(body: Body, strength: float, rng: np.random.Generator, rate: int, turn
     first = _blow(body, bank, strength, rng, rate)
     second = _blow(body, bank, 0.6 * strength, rng, rate)
     gap = round(body.traits["echo"] * rng.uniform(0.95, 1.05) * rate)
-    return _together(
-        [first, np.append(np.zeros(gap, np.float32), second * np.float32(body.traits["echo_level"]))]
-    )
+    return _together([first, np.append(np.zeros(gap, np.float32), second * np.float32(body.traits["echo_level"]))])
 
 
 # ------------------------------------------------------------------------------------ driving
@@ -758,9 +742,7 @@ def _wind(body: Body, drive: np.ndarray, rng: np.random.Generator, rate: int) ->
     gust = np.clip(drive * (1 + 0.25 * _wander(rng, samples, rate, traits["wander"])), 0, 1.2)
     pitch = traits["middle"] * (0.6 + 0.8 * gust) * np.exp(0.12 * _wander(rng, samples, rate, 0.5))
     rush = _noise(rng, samples, rate, _band(40, 1.2 * traits["middle"], 0.8))
-    whistle = _narrow(rng, pitch, traits["width"], rate) + 0.4 * _narrow(
-        rng, 2.1 * pitch, 2 * traits["width"], rate
-    )
+    whistle = _narrow(rng, pitch, traits["width"], rate) + 0.4 * _narrow(rng, 2.1 * pitch, 2 * traits["width"], rate)
     leaves = _noise(rng, samples, rate, _band(2500, 8000, 1.0))
     rustle = np.clip(1 + 0.5 * _wander(rng, samples, rate, 6), 0, None)
     return (rush + traits["whistle"] * gust * whistle + traits["leaves"] * gust * rustle * leaves) * gust**1.5
@@ -814,9 +796,7 @@ def reverberate(sound: np.ndarray, rng: np.random.Generator, rate: int = RATE) -
     """The sound [n] in a room drawn anew: a decaying noise tail, 0.1 to 1.2 s, at -28 to -8 dB."""
     seconds = _spread(rng, 0.1, 1.2)
     samples = round(seconds * rate)
-    tail = _noise(rng, samples, rate, _band(120, _spread(rng, 1500, 8000), 1.0)) * _decay(
-        samples, rate, seconds / 6.9
-    )
+    tail = _noise(rng, samples, rate, _band(120, _spread(rng, 1500, 8000), 1.0)) * _decay(samples, rate, seconds / 6.9)
     tail[: round(rng.uniform(0.002, 0.02) * rate)] = 0  # the way to the nearest wall
     tail *= 10 ** (rng.uniform(-28, -8) / 20) / float(np.sqrt(np.square(tail).sum()))
     wet = sound + _convolved(sound, tail)
