@@ -2,6 +2,7 @@
 
 from .film import write_film
 from .frames import frames
+from .mux import mux
 from .probe import AudioInfo, Clip, VideoInfo, probe
 from .sound import SoundWriter, read_sound, stream_sound
 
@@ -11,6 +12,7 @@ __all__ = [
     "SoundWriter",
     "VideoInfo",
     "frames",
+    "mux",
     "probe",
     "read_sound",
     "stream_sound",

@@ -27,7 +27,8 @@ def write_film(
     """Writes frames uint8 [H, W, 3] as H.264 (yuv420p), with `sound` [T] or [T, C] as AAC: mp4, mov or mkv.
 
     Frame i is shown from i / fps on. The sound must start at 0; it is cut or padded with silence to the
-    length of the picture. H.264 needs even sizes: an odd edge is repeated once. crf: 0 is lossless, 51 the worst.
+    length of the picture. H.264 needs even sizes: an odd edge is repeated once. crf: 0 is lossless, 51
+    the worst.
     Written beside and renamed. Raises BadInputError for another suffix or no frame at all.
     """
     path = Path(path)

@@ -50,8 +50,8 @@ def stream_sound(
     """Streams a sound track as float32 blocks [n, C] of `block` seconds (the last may be shorter).
 
     The first sample is at span.start, or at clip time 0: what comes earlier is cut; a late start and holes
-    are silence. With a span there are exactly sample_count(span.duration, rate) samples, silent past the end of
-    the sound; without one, the sound goes to its own end. rate: Hz, by default that of the track (soxr
+    are silence. With a span there are exactly sample_count(span.duration, rate) samples, silent past the
+    end of the sound; without one, it goes to its own end. rate: Hz, by default that of the track (soxr
     otherwise). mono: the mean of the channels. Raises BadInputError where there is no such track.
     """
     clip = probe(path)
