@@ -290,7 +290,7 @@ def _draw_kinds(rng: np.random.Generator, ugly: bool) -> tuple[str, ...]:
     if ugly and rng.random() < 0.1:
         return ()
     count = 2 if ugly and rng.random() < 0.2 else 1
-    pools = [sounds.IMPACTS if rng.random() < IMPACT_SHARE else sounds.IMPACTS for _ in range(count)]
+    pools = [sounds.IMPACTS if rng.random() < IMPACT_SHARE else sounds.TEXTURES for _ in range(count)]
     return tuple(dict.fromkeys(str(rng.choice(pool)) for pool in pools))
 
 

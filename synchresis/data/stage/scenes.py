@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from .canvas import Shape
+from .flows import engine, fire, pour, rain, rolling, scrape, wind
 from .strikes import bell, clock, drop, footsteps, impact, splash
 from .things import Act, Cast, Contacts
 
@@ -14,8 +15,21 @@ def make(kind: str, cast: Cast) -> Act:
     """An act of one of KINDS."""
     if kind in ("wood", "metal", "glass", "plastic", "drum"):
         return impact(kind, cast)
-    makers = {"bounce": drop, "footsteps": footsteps, "splash": splash, "clock": clock, "bell": bell}
-    return makers[kind](kind, cast)  # type: ignore[operator]
+    makers = {
+        "bounce": drop,
+        "footsteps": footsteps,
+        "splash": splash,
+        "clock": clock,
+        "bell": bell,
+        "scrape": scrape,
+        "rolling": rolling,
+        "pour": pour,
+        "rain": rain,
+        "fire": fire,
+        "wind": wind,
+        "engine": engine,
+    }
+    return makers[kind](kind, cast)
 
 
 @dataclass(frozen=True)

@@ -533,7 +533,7 @@ def clock(kind: str, cast: Cast) -> Act:
 
     jolts = np.full(len(times), 2 * step * radius / travel)
     level = rng.uniform(0.4, 0.8)
-    seen = contacts(times, np.full(len(times), level), np.zeros(2), radius * 0.8, jolts)
+    seen = contacts(times, np.full(len(times), level), np.zeros(2), 0.02 + step * radius, jolts)
     return Act(kind, "a clock ticks", shapes, seen, extent=2 * radius)
 
 
