@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from synchresis.delivery.recipe import recipe_of
 from synchresis.delivery.report import Measured, measure, report_of
 from synchresis.errors import FailureError
 from synchresis.media import Clip, SoundWriter, probe, read_sound, stream_sound
-from synchresis.media.mux import mux
+from synchresis.media.mux import Original, mux
 from synchresis.systems.request import Plan, Progress, SoundRequest, System, quiet
 from synchresis.systems.take import Take
 from synchresis.timeline import sample_count, written_beside
@@ -71,10 +71,15 @@ def make_take(system: System, clip: str | Path, request: SoundRequest, progress:
         return Take(samples, made.plan.rate, recipe, made.report, made.clip.path)
 
 
-def deliver(made: Draft, outputs: Outputs, original: str, picture: bool, progress: Progress = quiet) -> None:
-    """Writes the take, its recipe, its report and, if asked, its picture. Each is whole or not there."""
+def deliver(made: Draft, outputs: Outputs, original: str, picture: bool, progress: Progress = quiet) -> tuple[str, ...]:
+    """Writes the take, its recipe, its report and, if asked, its picture; each is whole or not there.
+
+    What is there already is replaced. Returns a line for each stream of the clip that the film could not
+    take.
+    """
     progress("write", 0.0)
-    _write(made.clip, made.sound, outputs, original, made.recipe(original, outputs.take.suffix), made.report)
+    recipe = made.recipe(original, outputs.take.suffix)
+    lost = _write(made.clip, made.sound, outputs, original, recipe, made.report)
     progress("write", 1.0)
     if picture:
         from synchresis.delivery.picture import draw
@@ -82,6 +87,7 @@ def deliver(made: Draft, outputs: Outputs, original: str, picture: bool, progres
         progress("draw", 0.0)
         draw(outputs.picture, made.clip, made.plan, made.sound, made.measured)
         progress("draw", 1.0)
+    return lost
 
 
 def save(take: Take, path: Path, original: str, overwrite: bool) -> Path:
@@ -121,15 +127,16 @@ def _write_sound(system: System, plan: Plan, sound: Path, progress: Progress) ->
 
 def _write(
     clip: Clip, sound: Path, outputs: Outputs, original: str, recipe: dict[str, Any], report: dict[str, Any]
-) -> None:
-    """The take comes last: where it is, the files about it are its own."""
-    with written_beside(outputs.take) as part:
-        if outputs.take.suffix.lower() in SOUND_SUFFIXES:
-            _copy_sound(sound, part)
-        else:
-            mux(clip, sound, part, original=original)
-        _write_json(outputs.recipe, recipe)
-        _write_json(outputs.report, report)
+) -> tuple[str, ...]:
+    lost: tuple[str, ...] = ()
+    if outputs.take.suffix.lower() in SOUND_SUFFIXES:
+        _copy_sound(sound, outputs.take)
+    else:
+        # check_form has looked at `original`.
+        lost = mux(clip, sound, outputs.take, original=cast("Original", original), overwrite=True)
+    _write_json(outputs.recipe, recipe)
+    _write_json(outputs.report, report)
+    return lost
 
 
 def _copy_sound(sound: Path, path: Path) -> None:
