@@ -1,0 +1,363 @@
+"""How each network of a published system is run on a case: one function per network.
+
+An adapter gets a `Case` and returns everything the network gives under the names of the expected tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from synchresis.diffusion import samplers
+from synchresis.diffusion.guidance import classifier_free
+from synchresis.diffusion.objectives import FLOW, V, shift_times
+from synchresis.nn.control import ControlledDiT
+from synchresis.nn.dit import DiT, DiTConfig
+from synchresis.nn.oobleck import Oobleck, OobleckConfig
+
+Outputs = dict[str, Tensor]
+
+
+class Case:
+    """A folder with config.json, io.safetensors and mostly weights.safetensors."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        self.io = load_file(folder / "io.safetensors")
+
+    def weights(self, prefix: str = "", file: str = "weights.safetensors") -> Outputs:
+        """The tensors whose names begin with `prefix`, without it."""
+        everything = load_file(self.folder / file)
+        return {k.removeprefix(prefix): v for k, v in everything.items() if k.startswith(prefix)}
+
+    def given(self, **names: str) -> dict[str, Tensor]:
+        """Keyword arguments from the tensors of these names that the case has."""
+        return {keyword: self.io[name] for keyword, name in names.items() if name in self.io}
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """`tolerance` is the largest absolute difference; `special` has others by the end of the output's name.
+
+    With `relative` it is relative to the largest expected value. `outputs` are the beginnings of the names of all
+    tensors that the case expects.
+    """
+
+    run: Callable[[Case], Outputs]
+    tolerance: float
+    special: dict[str, float] = field(default_factory=dict)
+    relative: bool = False
+    outputs: tuple[str, ...] = ("out",)
+
+
+# The DiT -------------------------------------------------------------------------------------------
+
+
+def lova_dit(case: Case) -> Outputs:
+    net = DiT(DiTConfig.from_dict(case.config, "lova")).eval()
+    net.load_state_dict(case.weights("model."))
+    io = case.io
+    x, t, cross, global_cond = io["x"], io["t"], io["cond"], io["global"]
+    plain, hidden = net(x, t, cross=cross, return_hidden=True)
+
+    def guided(scale: float, phi: float = 0.0, negative: bool = False, **conditions: Tensor) -> Tensor:
+        against = case.given(negative="negative", negative_mask="negative_mask") if negative else {}
+        return classifier_free(net, {"cross": cross, **conditions}, scale, scale_phi=phi, **against)(x, t)
+
+    out = {
+        "out_plain": plain,
+        "out_global": net(x, t, cross=cross, global_cond=global_cond),
+        "out_cfg3": guided(3),
+        "out_cfg3_phi": guided(3, phi=0.75),
+        "out_cfg3_neg": guided(3, negative=True),
+        "out_cfg3_global": guided(3, global_cond=global_cond),
+        "out_uncond": net(x, t, cross=torch.zeros_like(cross)),
+        "out2": net(io["x2"], io["t2"], cross=io["cond2"]),
+    }
+    if "prepend" in io:
+        out["out_prepend"] = net(x, t, cross=cross, prepend=io["prepend"])
+        out["out_prepend_cfg3"] = guided(3, prepend=io["prepend"])
+        out["out_prepend_global"] = net(x, t, cross=cross, prepend=io["prepend"], global_cond=global_cond)
+    return out | {f"out_hidden_{i}": stream for i, stream in enumerate(hidden)}
+
+
+def sat_dit(case: Case) -> Outputs:
+    net = DiT(DiTConfig.from_dict(case.config["config"])).eval()
+    net.load_state_dict(case.weights("model."))
+    x, t = case.io["x"], case.io["t"]
+    conditions = case.given(cross="cond", global_cond="global", prepend="prepend")
+    without_global = {name: value for name, value in conditions.items() if name != "global_cond"}
+    plain, hidden = net(x, t, **conditions, return_hidden=True)
+    objective = V if case.config["diffusion_objective"] == "v" else FLOW
+    narrow = {"interval": (0.0, 0.2), "objective": objective}
+    return {
+        "out_plain": plain,
+        "out_noglobal": net(x, t, **without_global),
+        "out_cfg3": classifier_free(net, conditions, 3)(x, t),
+        "out_cfg3_phi": classifier_free(net, conditions, 3, scale_phi=0.75)(x, t),
+        "out_interval": classifier_free(net, conditions, 3, **narrow)(x, t),
+    } | {f"out_hidden_{i}": stream for i, stream in enumerate(hidden)}
+
+
+# Stable-Foley's control branch ---------------------------------------------------------------------
+
+
+def _controlled(case: Case, config: dict[str, Any], weights: Outputs) -> ControlledDiT:
+    depth = int(config["controlnet_depth_factor"] * config["dit"]["depth"])
+    net = ControlledDiT(DiTConfig.from_dict(config["dit"], "lova"), depth).eval()
+    net.load_state_dict(weights)
+    return net
+
+
+_CONTROLLED = {"cross": "cross_attn_cond", "global_cond": "global_cond", "control": "controlnet_cond"}
+
+
+def controlnet_dit(case: Case) -> Outputs:
+    net = _controlled(case, case.config, case.weights())
+    x, t = case.io["x"], case.io["t"]
+    conditions = case.given(**_CONTROLLED)
+    out, hidden, residuals = net(x, t, **conditions, return_hidden=True)
+
+    kept = 1 - case.io["dropout_mask"].float()
+    thrice = {name: value.repeat(3, *[1] * (value.ndim - 1)) for name, value in conditions.items()}
+    thrice["cross"] = thrice["cross"] * kept
+    negative = case.io["negative_cross_attn_cond"]
+    return {
+        "base_hidden_first": hidden[0],
+        "base_hidden_last": hidden[-1],
+        "out_cfg1": out,
+        "out_cfg7": classifier_free(net, conditions, 7)(x, t),
+        "out_cfg2_phi075": classifier_free(net, conditions, 2, scale_phi=0.75)(x, t),
+        "out_cfg3_negative": classifier_free(net, conditions, 3, negative=negative)(x, t),
+        "out_scale_embeds_0": net(x, t, **conditions, scale_embeds=0),
+        "out_scale_embeds_half": net(x, t, **conditions, scale_embeds=0.5),
+        "out_scale_cond_half": net(x, t, **conditions, scale_cond=0.5),
+        "out_zero_control": net(x, t, **conditions | {"control": torch.zeros_like(conditions["control"])}),
+        "out_dropout_x3": net(x.repeat(3, 1, 1), t.repeat(3), **thrice),
+    } | {f"controlnet_embed_{i}": residual for i, residual in enumerate(residuals)}
+
+
+def foley_sampling(case: Case) -> Outputs:
+    file = case.config["weights"]
+    config = json.loads((case.folder / file).with_name("config.json").read_text())
+    net = _controlled(case, config, case.weights(file=file))
+    low, high, steps = (case.config[name] for name in ("sigma_min", "sigma_max", "steps"))
+    guided = classifier_free(net, case.given(**_CONTROLLED), case.config["cfg_scale"])
+    denoiser = samplers.v_denoiser(guided)
+    sigmas, start, step_noise = samplers.log_sigmas(steps, low, high), case.io["noise"], case.io["step_noise"]
+    states: list[Tensor] = []
+    sampled = samplers.dpmpp_3m_sde(
+        denoiser,
+        start * sigmas[0],
+        sigmas,
+        lambda stream: step_noise[stream - 1],
+        eta=case.config["eta"],
+        watch=lambda i, x, denoised: states.append(x),
+    )
+    return {
+        "sigmas": torch.tensor(sigmas),
+        "sigmas_100": torch.tensor(samplers.log_sigmas(100, low, high)),
+        "denoised_sigma_500_10_0p3": torch.stack([denoiser(start * s, s) for s in (500.0, 10.0, 0.3)]),
+        "sampled": sampled,
+        "sampled_eta0": samplers.dpmpp_3m_sde(denoiser, start * sigmas[0], sigmas, None, eta=0.0),
+        "x_before_step": torch.stack(states),
+    }
+
+
+# Oobleck -------------------------------------------------------------------------------------------
+
+
+def oobleck(case: Case) -> Outputs:
+    net = Oobleck(OobleckConfig.from_dict(case.config)).eval()
+    net.load_state_dict(case.weights())
+    io = case.io
+    mean, std = net.encode(io["audio"])
+    raw = net.encoder(io["audio"])
+    return {
+        "out_encoder": raw,
+        "out_mean": mean,
+        "out_scale": raw.chunk(2, dim=1)[1],
+        "out_std": std,
+        "out_latent": net.sample(mean, std, io["noise"]),
+        "out_kl": net.divergence(mean, std)[None],
+        "out_audio": net.decode(io["latent"]),
+        "out_audio_long": net.decode(io["latent_long"]),
+        "out_audio_chunked": net.decode(io["latent_long"], chunk=16, overlap=4),
+        "out_mean_odd": net.encode(io["audio_odd"])[0],
+    }
+
+
+# Sampling ------------------------------------------------------------------------------------------
+
+
+def lova_sampling(case: Case) -> Outputs:
+    model = case.config["model"]
+    net = DiT(DiTConfig.from_dict(model["diffusion"]["config"], "lova")).eval()
+    net.load_state_dict(case.weights("model.model."))
+    codec = Oobleck(OobleckConfig.from_dict(model["pretransform"])).eval()
+    codec.load_state_dict(case.weights("pretransform.model."))
+    feature, start, step_noise = case.io["feature"], case.io["noise"], case.io["step_noise"]
+    steps = len(step_noise) + 1
+
+    def noise(stream: int) -> Tensor:
+        return step_noise[stream - 1]
+
+    guided = classifier_free(net, {"cross": feature}, 3)
+    denoiser = samplers.v_denoiser(guided)
+    sigmas = samplers.log_sigmas(steps, 0.3, 500)
+    times = samplers.linear_times(steps)
+    first = start * sigmas[0]
+    out = {
+        "out_sigmas": torch.tensor(sigmas),
+        "out_v0": net(start, torch.full((len(start),), 0.9), cross=feature),
+        "out_lms": samplers.lms(denoiser, first, sigmas),
+        "out_dpm_2": samplers.dpm_2(denoiser, first, sigmas),
+        "out_v_ddim_eta": samplers.v_ddim(guided, start, times, noise, eta=0.5),
+    }
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def watch(i: int, x: Tensor, denoised: Tensor) -> None:
+        seen.append((x, denoised))
+
+    for name, second, sample in (
+        ("dpmpp_2m", "denoised", lambda: samplers.dpmpp_2m(denoiser, first, sigmas, watch=watch)),
+        ("heun", "denoised", lambda: samplers.heun(denoiser, first, sigmas, watch=watch)),
+        (
+            "dpmpp_2m_sde",
+            "denoised",
+            lambda: samplers.dpmpp_2m_sde(denoiser, first, sigmas, noise, watch=watch),
+        ),
+        (
+            "dpmpp_3m_sde",
+            "denoised",
+            lambda: samplers.dpmpp_3m_sde(denoiser, first, sigmas, noise, watch=watch),
+        ),
+        ("v_ddim", "pred", lambda: samplers.v_ddim(guided, start, times, watch=watch)),
+    ):
+        seen.clear()
+        out[f"out_{name}"] = sample()
+        out[f"out_{name}_x"] = torch.stack([x for x, _ in seen])
+        out[f"out_{name}_{second}"] = torch.stack([denoised for _, denoised in seen])
+    out["out_audio_dpmpp_3m_sde"] = codec.decode(out["out_dpmpp_3m_sde"])
+    return out
+
+
+def sat_samplers(case: Case) -> Outputs:
+    io, steps, b = case.io, case.config["steps"], case.config["b"]
+    start, init = io["noise"], io["init"]
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        t = t[:, None, None]
+        return torch.tanh(0.8 * x + io["a"]) * torch.cos(b * t) + 0.3 * x * torch.sin(3 * t)
+
+    def noise(stream: int) -> Tensor:
+        return io["step_noise"][stream - 1]
+
+    grid, short = samplers.flow_times(steps), samplers.flow_times(steps, 0.6)
+    linear = samplers.linear_times(steps)
+    shifted = shift_times(torch.tensor(linear, dtype=torch.float64), start.shape[-1]).tolist()
+    sigmas = samplers.log_sigmas(steps, 0.3, 50)
+    alpha, sigma = V.levels(0.8)
+    out = {
+        "out_rf_t": torch.tensor(grid),
+        "out_rf_t_06": torch.tensor(short),
+        "out_euler": samplers.euler(network, start, grid),
+        "out_dpmpp": samplers.flow_dpmpp(network, start, grid),
+        "out_pingpong": samplers.pingpong(network, start, grid, noise),
+        "out_rk4": samplers.rk4(network, start, linear),
+        "out_euler_init06": samplers.euler(network, init * 0.4 + start * 0.6, short),
+        "out_euler_linear_shift": samplers.euler(network, start, shifted),
+        "out_v_ddim": samplers.v_ddim(network, start, linear),
+        "out_v_ddim_eta": samplers.v_ddim(network, start, linear, noise, eta=0.7),
+        "out_v_ddim_smax": samplers.v_ddim(network, init * alpha + start * sigma, samplers.linear_times(steps, 0.8)),
+        "out_k_dpmpp_2m": samplers.dpmpp_2m(samplers.v_denoiser(network), start * sigmas[0], sigmas),
+        "out_k_heun": samplers.heun(samplers.v_denoiser(network), start * sigmas[0], sigmas),
+    }
+    ramp = torch.linspace(0, 1, 11)
+    for name in io:
+        if name.startswith("out_shift_"):
+            *_, length = name.split("_")
+            out[name] = shift_times(ramp, int(length), sine="sine" in name)
+    return out
+
+
+ADAPTERS = {
+    "lova/dit_vl30": Adapter(lova_dit, 1e-4),
+    "lova/dit_noabs_prepend": Adapter(lova_dit, 1e-4),
+    "lova/sat_dit_small": Adapter(sat_dit, 1e-4),
+    "lova/sat_dit_adaln": Adapter(sat_dit, 1e-4),
+    "lova/oobleck": Adapter(oobleck, 5e-5),
+    "lova/sampling": Adapter(lova_sampling, 1e-4, special={"_x": 5e-4, "out_v0": 5e-5}),
+    "lova/sat_samplers": Adapter(sat_samplers, 1e-4),
+    "stable_foley/controlnet_dit": Adapter(controlnet_dit, 1e-4, outputs=("out", "base_hidden", "controlnet_embed")),
+    "stable_foley/sampling": Adapter(
+        foley_sampling,
+        1e-4,
+        relative=True,
+        outputs=("sampled", "sigmas", "denoised", "x_before_step"),
+    ),
+}
+
+_LATER = "the system that this network belongs to is not built yet"
+
+# Cases known to be without an adapter. A case that is neither here nor above fails.
+PENDING = dict.fromkeys(
+    (
+        "encoders/i3d_videogpt",
+        "encoders/imagebind_huge",
+        "encoders/laion_clap_htsat_base",
+        "encoders/laion_clap_htsat_tiny",
+        "encoders/ms_clap_2023",
+        "encoders/panns_cnn14_16k",
+        "encoders/panns_cnn14_32k",
+        "encoders/passt_s",
+        "encoders/synchformer",
+        "encoders/vggish",
+        "lova/conditioners",
+        "metrics/av_bench_end_to_end",
+        "metrics/classifier_probs",
+        "metrics/embedding_scores",
+        "metrics/envelopes",
+        "metrics/frechet_kernel",
+        "metrics/onsets_and_align",
+        "metrics/waveform_distances",
+        "sta_v2a/align_metrics",
+        "sta_v2a/attentive_pool",
+        "sta_v2a/attentive_pool_full_seeded",
+        "sta_v2a/controlnet_unet",
+        "sta_v2a/eval_stats",
+        "sta_v2a/onset_predictor",
+        "sta_v2a/sampling",
+        "stable_foley/cavp_full",
+        "stable_foley/cavp_tiny",
+        "stable_foley/clap_audio_tiny",
+        "stable_foley/conditioners",
+        "stable_foley/control_path",
+        "stable_foley/rms_codes",
+        "tempotokens/audio_frontend",
+        "tempotokens/av_align",
+        "tempotokens/beats",
+        "tempotokens/end_to_end",
+        "tempotokens/mapper",
+        "tempotokens/round_robin",
+        "tempotokens/text_encoder",
+        "tempotokens/unet3d",
+        "vta_ldm/denoiser",
+        "vta_ldm/frames",
+        "vta_ldm/mel",
+        "vta_ldm/mix",
+        "vta_ldm/scheduler",
+        "vta_ldm/trajectory",
+        "vta_ldm/vae",
+        "vta_ldm/vocoder",
+    ),
+    _LATER,
+)

@@ -1,0 +1,51 @@
+"""Our networks against the originals: same weights, same inputs, same numbers.
+
+Cases are folders SYSTEM/NETWORK made by the original code; see `roots` for where they are looked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from .adapters import ADAPTERS, PENDING, Case
+from .roots import HERE, cases, root
+
+CASES = cases()
+
+
+def test_there_are_cases() -> None:
+    assert CASES, f"no cases under {root()}"
+
+
+def test_copies_are_a_subset_of_the_adapters() -> None:
+    copies = {f"{path.parent.name}/{path.name}" for path in (HERE / "cases").glob("*/*") if path.is_dir()}
+    assert copies
+    assert copies <= ADAPTERS.keys()
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_parity(name: str) -> None:
+    if name in PENDING:
+        pytest.skip(PENDING[name])
+    assert name in ADAPTERS, f"{name} has no adapter"
+    compare(name, CASES[name])
+
+
+def compare(name: str, folder: Path) -> None:
+    adapter = ADAPTERS[name]
+    case = Case(folder)
+    with torch.no_grad():
+        got = adapter.run(case)
+    expected = {key: value for key, value in case.io.items() if key.startswith(adapter.outputs)}
+    assert expected
+    assert got.keys() == expected.keys()
+    for key, value in expected.items():
+        assert got[key].shape == value.shape, key
+        limit = next((t for end, t in adapter.special.items() if key.endswith(end)), adapter.tolerance)
+        if adapter.relative:
+            limit *= float(value.abs().max())
+        difference = float((got[key].double() - value.double()).abs().max())
+        assert difference <= limit, f"{name} {key}: {difference:.2e} is over {limit:.0e}"
