@@ -135,24 +135,14 @@ def change(grids: np.ndarray) -> np.ndarray:
     return grids[..., 5, :, :].mean(axis=(-1, -2))
 
 
-def laid_on_grid(
-    pictures: Iterable[np.ndarray], fps: Fraction, count: int
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Lays a stream of pictures (number k shown from k / fps) on the 25 Hz grid, as the frame reader does.
+def frame_numbers(fps: Fraction, count: int, available: int) -> list[int]:
+    """Which frames of a film (number k shown from k / fps, `available` of them) lie on the 25 Hz grid.
 
-    Gives `count` pairs of time and picture, number i being the one nearest in time to (i + 0.5) / 25 s (of
-    two equally near the earlier); the last is held.
+    `count` numbers, the i-th that of the frame nearest in time to (i + 0.5) / 25 s, of two equally near the
+    earlier, as the frame reader chooses.
     """
-    stream = iter(pictures)
-    index, picture = 0, next(stream)
-    for i in range(count):
-        wanted = math.ceil(Fraction(2 * i + 1, 2 * RATE) * fps - Fraction(1, 2))
-        while index < wanted:
-            following = next(stream, None)
-            if following is None:
-                break
-            index, picture = index + 1, following
-        yield float(index / fps), picture
+    wanted = (Fraction(2 * i + 1, 2 * RATE) * fps for i in range(count))
+    return [min(math.ceil(place - Fraction(1, 2)), available - 1) for place in wanted]
 
 
 def _cells(plane: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ Centred in time, with a finite field of view (`Watcher.field`): a film may be wa
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -63,7 +64,7 @@ class Watcher(nn.Module):
         self.wide_norm = nn.LayerNorm(config.global_width)
         self.wide_onset = nn.Linear(config.global_width, 2)
         self.loudness = nn.Linear(config.global_width, 2)
-        self.confidence = nn.Linear(2 * config.global_width, 1)
+        self.confidence = nn.Linear(3 * config.global_width, 2)
         self.dropout = nn.Dropout(config.dropout)
         # The sum over 36 cells begins log(36) above the bias; an onset is rare.
         nn.init.constant_(self.local_onset.bias, -5.5)
@@ -98,7 +99,7 @@ class Watcher(nn.Module):
             g = layer(g)
         g = self.dropout(F.silu(self.wide_norm(g.squeeze(2))))
         onset = cells + self.wide_onset(g)
-        confidence = self.confidence(_around(g, config.confidence_frames)).expand(-1, -1, 2)
+        confidence = self.confidence(torch.cat([g, _around(g, config.confidence_frames)], dim=-1))
         return Seen(onset.flatten(1), self.loudness(g).flatten(1), confidence.flatten(1))
 
 
@@ -121,6 +122,19 @@ def _around(x: Tensor, window: int) -> Tensor:
     mean = F.avg_pool1d(x, window, stride=1, padding=window // 2, count_include_pad=False)
     most = F.max_pool1d(x, window, stride=1, padding=window // 2)
     return torch.cat([mean, most], dim=1).transpose(1, 2)
+
+
+LOUDNESS_SCALE = 20.0
+
+
+def loudness_code(relative: Tensor) -> Tensor:
+    """Linear amplitude over the loudest of the clip (0..1) to what the network tells (0..1, compressed)."""
+    return torch.log1p(LOUDNESS_SCALE * relative) / math.log1p(LOUDNESS_SCALE)
+
+
+def relative_loudness(code: Tensor) -> Tensor:
+    """The inverse of `loudness_code`; codes outside 0..1 are cut."""
+    return torch.expm1(code.clamp(0.0, 1.0) * math.log1p(LOUDNESS_SCALE)) / LOUDNESS_SCALE
 
 
 def save_watcher(path: Path | str, net: Watcher, notes: dict[str, str] | None = None) -> None:

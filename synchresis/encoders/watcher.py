@@ -1,0 +1,116 @@
+"""Watching a film: when something in it sounds, how loud, and whether what sounds can be seen at all.
+
+    watched = watch("clip.mp4", load_watcher(path))
+    onsets = pick(watched)
+
+The film streams through in pieces with a margin on either side as wide as the network's field of view: memory does
+not grow with it, and the result does not depend on the pieces.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from synchresis.encoders.motion import RATE, SIDE, VIEWS, MotionEye, change, mirrored, views
+from synchresis.timeline import Track
+from synchresis.timeline.onsets import Onsets, pick_peaks
+
+if TYPE_CHECKING:
+    from synchresis.media.probe import Clip
+    from synchresis.nn.watcher import Watcher
+
+PIECE = 250
+"""Frames that are watched at once (10 s)."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen, as tracks at 50 Hz from 0 s.
+
+    onset: probability of an onset in each cell, 0..1. loudness: linear amplitude over the loudest, 0..1.
+    confidence: 0..1, how likely it is that what sounds can be seen. change: mean absolute difference of
+    neighbouring pictures over contrast, without any training: the plainest evidence.
+    """
+
+    onset: Track
+    loudness: Track
+    confidence: Track
+    change: Track
+
+
+def watch(
+    clip: "Clip | Path | str", net: "Watcher", progress: Callable[[float], None] | None = None
+) -> Watched:
+    """Watches a whole clip. progress is told the share done, 0..1.
+
+    The picture is read at 25 Hz and seen six times (whole, quadrants, centre), each also in the mirror; logits
+    are averaged (notes on watching). Raises BadInputError where there is no picture.
+    """
+    from synchresis.media import frames, probe
+
+    clip = probe(clip)
+    pictures = frames(clip, rate=RATE, size=(2 * SIDE, 2 * SIDE), gray=True)
+    return watched_of(view_grids(_told(pictures, float(clip.duration), progress)), net)
+
+
+def watched_of(grids: Iterable[np.ndarray], net: "Watcher", piece: int = PIECE) -> Watched:
+    """Motion grids of the views [V, 9, 12, 12] per frame, from the beginning of a film -> what is seen in it."""
+    parts = [
+        _watch_window(window, net)[:, 2 * first : 2 * stop]
+        for window, first, stop in _pieces(grids, piece, net.field)
+    ]
+    values = np.concatenate(parts, axis=1) if parts else np.zeros((4, 0), np.float32)
+    return Watched(*(Track(row, 2 * RATE) for row in values))
+
+
+def _told(
+    pictures: Iterable[tuple[float, np.ndarray]], duration: float, progress: Callable[[float], None] | None
+) -> Iterator[tuple[float, np.ndarray]]:
+    for index, picture in enumerate(pictures):
+        yield picture
+        if progress is not None and (index + 1) % RATE == 0:
+            progress(min((index + 1) / (RATE * duration), 1.0))
+
+
+def view_grids(pictures: Iterable[tuple[float, np.ndarray]]) -> Iterator[np.ndarray]:
+    """(time, picture uint8 [192, 192]) at 25 Hz -> motion grids of the six views, float32 [6, 9, 12, 12]."""
+    eyes = [MotionEye() for _ in range(VIEWS)]
+    for time, picture in pictures:
+        yield np.stack([eye.see(time, view) for eye, view in zip(eyes, views(picture), strict=True)])
+
+
+def _watch_window(window: np.ndarray, net: "Watcher") -> np.ndarray:
+    import torch
+
+    from synchresis.nn.watcher import relative_loudness
+
+    seen = window.swapaxes(0, 1)
+    both = torch.from_numpy(np.concatenate([seen, mirrored(seen)]))
+    with torch.inference_mode():
+        onset, loudness, confidence = (value.mean(dim=0) for value in net(both))
+        told = torch.stack([onset.sigmoid(), relative_loudness(loudness), confidence.sigmoid()]).numpy()
+    return np.concatenate([told, np.repeat(change(seen[0]), 2)[None]])
+
+
+def _pieces(
+    grids: Iterable[np.ndarray], piece: int, margin: int
+) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Windows over a stream, and which part of each is its own: that much plus `margin` where there is more."""
+    held: list[np.ndarray] = []
+    own = 0
+    for grid in grids:
+        held.append(grid)
+        if len(held) == own + piece + margin:
+            yield np.stack(held), own, own + piece
+            gone = max(0, own + piece - margin)
+            del held[:gone]
+            own = own + piece - gone
+    if len(held) > own:
+        yield np.stack(held), own, len(held)
+
+
+def pick(watched: Watched) -> Onsets:
+    return pick_peaks(watched.onset, threshold=0.3)
