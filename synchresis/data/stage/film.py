@@ -1,5 +1,6 @@
 """A film from a seed: what makes the picture also makes the sound."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -86,7 +87,7 @@ class Film:
     @property
     def count(self) -> int:
         """Number of frames; together they cover the duration."""
-        return -(-self.duration * self.fps).__floor__()
+        return math.ceil(self.duration * self.fps)
 
     @property
     def frames(self) -> Iterator[np.ndarray]:
@@ -117,7 +118,7 @@ class Film:
         look, last = shot.look, -1
         wall = backdrop(_generator(self.seed, PICTURE, shot_number), self.size, shot.rough)
         finish = Finish(look, self.size, _generator(self.seed, GRAIN, shot_number))
-        still = None
+        still = shown = None
         for begin in range(0, len(numbers), CHUNK):
             part = numbers[begin : begin + CHUNK]
             each = look.shutter * np.arange(look.samples) / max(look.samples - 1, 1)
@@ -126,8 +127,8 @@ class Film:
             canvas = Canvas(self.size, shot.shapes(t), view)
             steady = np.ptp(view.x) + np.ptp(view.y) + np.ptp(view.roll) + np.ptp(view.zoom) == 0
             for i, number in enumerate(part):
-                if number == last:
-                    yield picture.copy()  # noqa: F821  (drawn when `last` was set)
+                if shown is not None and number == last:
+                    yield shown.copy()
                     continue
                 first = i * look.samples
                 if still is None or not steady:
@@ -141,9 +142,8 @@ class Film:
                     canvas.draw(other, first + extra)
                     picture = cv2.addWeighted(picture, extra / (extra + 1), other, 1 / (extra + 1), 0)
                 picture = finish(picture, number, float(gains[first]))
-                picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-                last = number
-                yield picture
+                shown, last = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), number
+                yield shown
 
     @cached_property
     def sound(self) -> Track:
@@ -170,7 +170,9 @@ class Film:
                     if used is not None:
                         events.append((time - shot.start, used * np.float32(strength)))
                     elif body is not None:
-                        sound = sounds.strike(body, float(strength), rng, SOUND_RATE, turn=k if act.kind == "clock" else None)
+                        sound = sounds.strike(
+                            body, float(strength), rng, SOUND_RATE, turn=k if act.kind == "clock" else None
+                        )
                         events.append((time - shot.start, sound))
             if act.control is not None:
                 t = shot.start + (np.arange(int(np.ceil(length * 100))) + 0.5) / 100
@@ -193,7 +195,7 @@ class Film:
     @cached_property
     def visible_source(self) -> Track:
         """50 Hz, 0..1: is a thing in sight that sounds, or sounds within 0.4 s, or did 0.3 s ago."""
-        cells = -(-self.duration * CONFIDENCE_RATE).__floor__()
+        cells = math.ceil(self.duration * CONFIDENCE_RATE)
         t = (np.arange(cells) + 0.5) / CONFIDENCE_RATE
         seen = np.zeros(cells)
         for time, visible in zip(self.onsets.times, self.visible, strict=True):
@@ -234,7 +236,12 @@ def _recording(kind: str, recordings: Sequence[Any], rng: np.random.Generator) -
 
 
 def _seen(
-    shot: Shot, t: np.ndarray, places: np.ndarray, sizes: np.ndarray | float, speeds: np.ndarray | float, size: tuple[int, int]
+    shot: Shot,
+    t: np.ndarray,
+    places: np.ndarray,
+    sizes: np.ndarray | float,
+    speeds: np.ndarray | float,
+    size: tuple[int, int],
 ) -> np.ndarray:
     """How well things at `places` [T, 2] can be seen at t [T]: 0..1 from their size and speed on the picture, how
     much of them is in the frame, and the light."""
@@ -301,7 +308,8 @@ def _shot(
     rough = float(np.clip(0.15 + 0.85 * hardness * rng.uniform(0.6, 1.4), 0, 1)) if ugly else 0.0
     cast = Cast(rng, span[0], span[1], aspect, hardness, rough)
     sources = tuple(put(make(kind, cast), cast, k, len(kinds)) for k, kind in enumerate(kinds))
-    behind, front = [], []
+    behind: list[Placed] = []
+    front: list[Placed] = []
     if ugly:
         for _ in range(int(rng.binomial(3, 0.1 + 0.4 * hardness)) if sources else int(rng.integers(1, 4))):
             placed = put(silent(cast), cast, extra=float(rng.uniform(0.5, 1.1)) if sources else 1.0)

@@ -31,8 +31,10 @@ def scrape(kind: str, cast: Cast) -> Act:
     rng = cast.rng
     stroke, pause = rng.uniform(0.15, 0.55), rng.uniform(0.02, 0.35)
     travel = rng.uniform(0.22, 0.45)
-    time, starts, lengths = cast.start + rng.uniform(0.05, 0.4), [], []
-    while time < cast.end - 0.08:
+    time = cast.start + rng.uniform(0.05, 0.4) * min(1.0, cast.end - cast.start)
+    starts: list[float] = []
+    lengths: list[float] = []
+    while not starts or time < cast.end - 0.08:
         starts.append(time)
         lengths.append(stroke * rng.uniform(0.8, 1.25))
         time += lengths[-1] + pause * rng.uniform(0.5, 1.5)
@@ -146,7 +148,22 @@ def pour(kind: str, cast: Cast) -> Act:
     water = hue(rng.uniform(15, 230), rng.uniform(0.25, 0.7), rng.uniform(0.5, 0.9))
     glass = vessel(mouth, tall, paint("glass", rng), rng.uniform(0.7, 1.0))
     jug = Body().add(np.array([[-0.02, 0.0], [0.28, -0.06], [0.3, 0.24], [0.06, 0.26]]), paint("plastic", rng))
-    jug.add(np.array([[0.29, 0.0], [0.37, 0.02], [0.37, 0.17], [0.3, 0.19], [0.3, 0.16], [0.34, 0.14], [0.34, 0.05], [0.29, 0.04]]), (70, 70, 80), False)
+    jug.add(
+        np.array(
+            [
+                [0.29, 0.0],
+                [0.37, 0.02],
+                [0.37, 0.17],
+                [0.3, 0.19],
+                [0.3, 0.16],
+                [0.34, 0.14],
+                [0.34, 0.05],
+                [0.29, 0.04],
+            ]
+        ),
+        (70, 70, 80),
+        False,
+    )
 
     def valve(t: np.ndarray) -> np.ndarray:
         """Flow that leaves the spout, 0..1."""
@@ -173,8 +190,18 @@ def pour(kind: str, cast: Cast) -> Act:
         surface = level(t)
         half = mouth * 0.42
         out = glass.at(0, 0, 0, count=len(t))
-        corners = np.stack([np.stack([np.full_like(t, sx * half), v], -1) for sx, v in
-                            ((-1, surface), (1, surface), (0.85, np.full_like(t, tall * 0.96)), (-0.85, np.full_like(t, tall * 0.96)))], 1)
+        corners = np.stack(
+            [
+                np.stack([np.full_like(t, sx * half), v], -1)
+                for sx, v in (
+                    (-1, surface),
+                    (1, surface),
+                    (0.85, np.full_like(t, tall * 0.96)),
+                    (-0.85, np.full_like(t, tall * 0.96)),
+                )
+            ],
+            1,
+        )
         out.append(Shape(corners, np.array(water)))
         heights = np.linspace(0, 1, 9)
         y = top + (surface[:, None] - top) * heights
@@ -185,7 +212,11 @@ def pour(kind: str, cast: Cast) -> Act:
         out.append(Shape(stream, np.array(shade(water, 1.2)), convex=False, shown=flow.max(axis=1) > 0.02))
         busy = arriving(t)
         for x, dance, size in speckle:
-            out += Body().add(ellipse(size, size, 0, 0, 8), shade(water, 1.5)).at(x * half + dance(t), surface - np.abs(dance(t * 1.3)), 0, shown=busy > 0.1)
+            out += (
+                Body()
+                .add(ellipse(size, size, 0, 0, 8), shade(water, 1.5))
+                .at(x * half + dance(t), surface - np.abs(dance(t * 1.3)), 0, shown=busy > 0.1)
+            )
         tip = 0.5 * smooth(np.clip(filled(t) / most, 0, 1)) + 0.25 * valve(t + 0.05)
         return out + jug.at(0.01, top - 0.02, -0.35 - tip + 0.25)
 
@@ -241,7 +272,13 @@ def fire(kind: str, cast: Cast) -> Act:
     rng = cast.rng
     burning = gusts(cast, 0.25, 2.5)
     tongues = [
-        (x, rng.uniform(0.09, 0.15), rng.uniform(0.3, 0.5) * (1 - abs(x) * 1.6), draw_wander(rng, 0.16, 2, 8, 4), draw_wander(rng, 0.05, 0.8, 4, 3))
+        (
+            x,
+            rng.uniform(0.09, 0.15),
+            rng.uniform(0.3, 0.5) * (1 - abs(x) * 1.6),
+            draw_wander(rng, 0.16, 2, 8, 4),
+            draw_wander(rng, 0.05, 0.8, 4, 3),
+        )
         for x in np.linspace(-0.2, 0.2, 5) + rng.uniform(-0.02, 0.02, 5)
     ]
     u = np.linspace(0, 1, 9)
@@ -251,7 +288,9 @@ def fire(kind: str, cast: Cast) -> Act:
     for angle in (0.18, -0.22):
         c, s = np.cos(angle), np.sin(angle)
         logs.add(rectangle(0.58, 0.075) @ np.array([[c, s], [-s, c]]) + [0, 0.04], hue(22, 0.6, rng.uniform(0.2, 0.35)))
-    sparks = [(rng.uniform(-0.2, 0.2), rng.uniform(0.5, 1.3), rng.uniform(0, 3), rng.uniform(-0.2, 0.2)) for _ in range(9)]
+    sparks = [
+        (rng.uniform(-0.2, 0.2), rng.uniform(0.5, 1.3), rng.uniform(0, 3), rng.uniform(-0.2, 0.2)) for _ in range(9)
+    ]
     glow = Body().add(ellipse(0.42, 0.1, 0, 0.06), (40, 90, 160))
 
     def shapes(t: np.ndarray) -> list[Shape]:
@@ -264,7 +303,9 @@ def fire(kind: str, cast: Cast) -> Act:
                 middle = x + sway(lag) * u**1.5 * (0.5 + level[:, None])
                 half = width * share * profile
                 y = -tall[:, None] * u
-                points = np.concatenate([np.stack([middle - half, y], -1), np.stack([middle + half, y], -1)[:, ::-1]], 1)
+                points = np.concatenate(
+                    [np.stack([middle - half, y], -1), np.stack([middle + half, y], -1)[:, ::-1]], 1
+                )
                 out.append(Shape(points, np.array(colour, np.float64), convex=False))
         for x, pace, phase, drift in sparks:
             rise = (pace * t + phase) % 1.5
@@ -272,7 +313,16 @@ def fire(kind: str, cast: Cast) -> Act:
             out += fly.at(x + drift * rise + 0.02 * np.sin(9 * t + phase), -0.6 * rise, 0, shown=rise < 1.5 * level)
         return out + logs.at(0, 0, 0, count=len(t))
 
-    return Act(kind, "a fire burns and crackles", shapes, control=burning, centre=(0.0, -0.18), extent=0.45, activity=1.2, floor=0.1)
+    return Act(
+        kind,
+        "a fire burns and crackles",
+        shapes,
+        control=burning,
+        centre=(0.0, -0.18),
+        extent=0.45,
+        activity=1.2,
+        floor=0.1,
+    )
 
 
 def wind(kind: str, cast: Cast) -> Act:
@@ -289,7 +339,16 @@ def wind(kind: str, cast: Cast) -> Act:
     flag = rng.random() < 0.5
     cloth, pole = np.array(paint("plastic", rng)), Body().add(rectangle(0.025, 0.9, -0.25, -0.05), (90, 95, 100))
     trunk = np.array([[-0.04, 0.4], [0.04, 0.4], [0.025, -0.05], [-0.025, -0.05]])
-    leaves = [(rng.uniform(-0.2, 0.2), rng.uniform(-0.38, -0.05), rng.uniform(0.09, 0.17), rng.uniform(0, 6), rng.uniform(0.75, 1.25)) for _ in range(12)]
+    leaves = [
+        (
+            rng.uniform(-0.2, 0.2),
+            rng.uniform(-0.38, -0.05),
+            rng.uniform(0.09, 0.17),
+            rng.uniform(0, 6),
+            rng.uniform(0.75, 1.25),
+        )
+        for _ in range(12)
+    ]
     bark, foot = hue(25, 0.5, 0.3), Body().add(rectangle(8, 1.6, 0, 1.2), shade(green, 0.7))
 
     def shapes(t: np.ndarray) -> list[Shape]:
@@ -302,14 +361,24 @@ def wind(kind: str, cast: Cast) -> Act:
             wave = 0.055 * s * (0.3 + level[:, None]) * np.sin(9 * s - 2 * np.pi * 2.2 * t[:, None])
             reach = 0.42 * s * (0.55 + 0.45 * level[:, None])
             top = np.stack([-0.24 + reach, -0.48 + wave + hang], -1)
-            out.append(Shape(np.concatenate([top, (top + [0.0, 0.24])[:, ::-1]], 1), cloth, convex=False))
-            out.append(Shape(np.concatenate([top + [0, 0.08], (top + [0.0, 0.15])[:, ::-1]], 1), cloth * 0.6, convex=False))
+            out.append(Shape(np.concatenate([top, (top + np.array([0.0, 0.24]))[:, ::-1]], 1), cloth, convex=False))
+            out.append(
+                Shape(
+                    np.concatenate([top + np.array([0.0, 0.08]), (top + np.array([0.0, 0.15]))[:, ::-1]], 1),
+                    cloth * 0.6,
+                    convex=False,
+                )
+            )
         else:
             out += Body().add(trunk, bark).at(0, 0, 0, count=len(t))
             for lx, ly, size, ph, tone in leaves:
                 away = (0.4 - ly) * 0.28
                 shake = away * (level * 0.75 + 0.25 * (0.15 + level) * np.sin(2 * np.pi * 1.9 * t + ph))
-                out += Body().add(ellipse(size, size * 0.8, 0, 0, 14), shade(green, tone)).at(lx + shake, ly + 0.2 * shake, 0.5 * shake)
+                out += (
+                    Body()
+                    .add(ellipse(size, size * 0.8, 0, 0, 14), shade(green, tone))
+                    .at(lx + shake, ly + 0.2 * shake, 0.5 * shake)
+                )
         out += foot.at(0, 0, 0, count=len(t))
         local = gust(t[:, None] - 0.25 * x)  # the gust travels across the grass
         bend = stiff * (local * 0.8 + (0.06 + 0.18 * local) * np.sin(2 * np.pi * pace * t[:, None] + phase))
@@ -349,7 +418,11 @@ def engine(kind: str, cast: Cast) -> Act:
         for k in range(puffs):
             age = (0.8 * turns(t) + k / puffs) % 1.0
             grey = np.array([150.0, 150, 150]) + np.zeros((len(t), 3)) + 60 * age[:, None]
-            puff = Body().add(ellipse(1, 1, 0, 0, 12), (0, 0, 0)).at(0.42 + 0.2 * age, -0.12 - 0.4 * age, 0, (0.02 + 0.07 * age,) * 2, age < 0.4 + 0.6 * level)
+            puff = (
+                Body()
+                .add(ellipse(1, 1, 0, 0, 12), (0, 0, 0))
+                .at(0.42 + 0.2 * age, -0.12 - 0.4 * age, 0, (0.02 + 0.07 * age,) * 2, age < 0.4 + 0.6 * level)
+            )
             puff[0].colour = grey
             out += puff
         out += Body().add(rectangle(0.05, 0.12, 0.38, -0.13), shade(steel, 0.6)).at(jx, jy)
@@ -362,4 +435,13 @@ def engine(kind: str, cast: Cast) -> Act:
         return out + piston.at(head[:, 0], head[:, 1]) + cylinder.at(jx, jy)
 
     speed = 2 * np.pi * crank * top * 0.7
-    return Act(kind, "an engine runs and shakes", shapes, control=drive, centre=(0.02, -0.05), extent=0.4, activity=speed, floor=0.28)
+    return Act(
+        kind,
+        "an engine runs and shakes",
+        shapes,
+        control=drive,
+        centre=(0.02, -0.05),
+        extent=0.4,
+        activity=speed,
+        floor=0.28,
+    )

@@ -45,7 +45,11 @@ class Strokes:
         for k, time in enumerate(self.times):
             bottom = 0.0 if self.lands[k] else self.miss
             down = time - self.drives[k]
-            up = max(down - self.lifts[k], before + 0.15 * (down - before)) if np.isfinite(before) else down - self.lifts[k]
+            up = (
+                max(down - self.lifts[k], before + 0.15 * (down - before))
+                if np.isfinite(before)
+                else down - self.lifts[k]
+            )
             start = self._after(k - 1, np.array([up]))[0] if k else self.rests[0]
             raising = (t >= up) & (t < down)
             gap[raising] = start + (self.heights[k] - start) * smooth((t[raising] - up) / max(down - up, 1e-6))
@@ -97,9 +101,7 @@ def draw_strokes(
     )
 
 
-def ringing(
-    t: np.ndarray, times: np.ndarray, amounts: np.ndarray, frequency: float, decay: float
-) -> np.ndarray:
+def ringing(t: np.ndarray, times: np.ndarray, amounts: np.ndarray, frequency: float, decay: float) -> np.ndarray:
     """Visible answer [T] of a struck body: a decaying sine after each contact."""
     since = t[:, None] - times[None, :]
     wave = np.exp(-np.maximum(since, 0) / decay) * np.sin(2 * np.pi * frequency * since)
@@ -118,7 +120,7 @@ def rhythm(rng: np.random.Generator, start: float, end: float, rate: float | Non
         time += period * float(np.clip(1 + spread * rng.standard_normal(), 0.45, 2.2))
         if style == 3:
             period = max(period * 0.93, 0.12)
-    return np.array(times)
+    return np.array(times or [(start + end) / 2])  # a scene is never without its event
 
 
 @dataclass(frozen=True)

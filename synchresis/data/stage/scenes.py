@@ -75,7 +75,7 @@ def put(act: Act, cast: Cast, slot: int = 0, slots: int = 1, extra: float = 1.0)
     """
     rng, h = cast.rng, cast.hardness
     clean = h == 0 and cast.rough == 0
-    scale = 0.95 if clean else float(rng.uniform(0.9 - 0.62 * h, 1.2 - 0.3 * h))
+    scale = 0.92 / act.room if clean else float(rng.uniform(0.9 - 0.62 * h, 1.25 - 0.3 * h))
     scale *= extra * (1.0 if slots == 1 else 0.7)
     turn = 0.0
     if act.turnable and not clean:

@@ -12,9 +12,19 @@ def drifting(cast: Cast) -> Act:
     """A body that floats, turns and swells smoothly."""
     rng = cast.rng
     size = rng.uniform(0.1, 0.3)
-    body = disc(size, paint("plastic", rng), cast) if rng.random() < 0.5 else block(size, size * 1.4, paint("wood", rng), cast)
-    x, y = draw_wander(rng, rng.uniform(0.05, 0.25), 0.1, 0.7, 2), draw_wander(rng, rng.uniform(0.03, 0.15), 0.1, 0.7, 2)
-    turn, swell = draw_wander(rng, rng.uniform(0.1, 0.8), 0.1, 0.6, 2), draw_wander(rng, rng.uniform(0.0, 0.15), 0.2, 1.2, 2)
+    body = (
+        disc(size, paint("plastic", rng), cast)
+        if rng.random() < 0.5
+        else block(size, size * 1.4, paint("wood", rng), cast)
+    )
+    x, y = (
+        draw_wander(rng, rng.uniform(0.05, 0.25), 0.1, 0.7, 2),
+        draw_wander(rng, rng.uniform(0.03, 0.15), 0.1, 0.7, 2),
+    )
+    turn, swell = (
+        draw_wander(rng, rng.uniform(0.1, 0.8), 0.1, 0.6, 2),
+        draw_wander(rng, rng.uniform(0.0, 0.15), 0.2, 1.2, 2),
+    )
 
     def shapes(t: np.ndarray) -> list[Shape]:
         grown = np.exp(swell(t))
@@ -29,7 +39,9 @@ def swinging(cast: Cast) -> Act:
     length, size = rng.uniform(0.3, 0.6), rng.uniform(0.08, 0.2)
     colour = paint("metal", rng)
     body = Body().add(rectangle(0.015, length, 0, length / 2), (70, 70, 70))
-    body.add(ellipse(size / 2, size / 2, 0, length), colour).add(ellipse(size / 5, size / 5, size * 0.1, length), shade(colour, 0.6))
+    body.add(ellipse(size / 2, size / 2, 0, length), colour).add(
+        ellipse(size / 5, size / 5, size * 0.1, length), shade(colour, 0.6)
+    )
     rate, phase, wide = rng.uniform(0.4, 1.3), rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.9)
 
     def shapes(t: np.ndarray) -> list[Shape]:

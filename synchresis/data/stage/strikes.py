@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .canvas import Body, Shape, ellipse, knee, limb, rectangle
-from .motion import Strokes, draw_bounces, draw_strokes, draw_wander, rhythm, ringing, smooth
+from .motion import Bounces, Strokes, draw_bounces, draw_strokes, rhythm, ringing, smooth
 from .things import (
     NOTHING,
     Act,
@@ -54,8 +54,12 @@ def target(kind: str, cast: Cast) -> tuple[Target, float, str]:
     elif kind == "plastic" and rng.random() < 0.6:
         body, name = vessel(width * 0.8, height, colour, rng.uniform(1.1, 1.5)), "a plastic bucket"
     elif kind == "bell":
-        body = Body().add(np.array([[-0.03, 0], [0.03, 0], [0.1, 0.05], [0.14, 0.16], [-0.14, 0.16], [-0.1, 0.05]]), colour)
-        body.add(rectangle(0.34, 0.03, 0, 0.175), shade(colour, 0.6)).add(rectangle(0.02, 0.1, -0.06, 0.1), shade(colour, 1.4))
+        body = Body().add(
+            np.array([[-0.03, 0], [0.03, 0], [0.1, 0.05], [0.14, 0.16], [-0.14, 0.16], [-0.1, 0.05]]), colour
+        )
+        body.add(rectangle(0.34, 0.03, 0, 0.175), shade(colour, 0.6)).add(
+            rectangle(0.02, 0.1, -0.06, 0.1), shade(colour, 1.4)
+        )
         height, name = 0.19, "a bell"
     elif kind == "wood":
         body, name = grained(width, height, colour, cast, 0, height / 2), "a wooden block"
@@ -117,16 +121,20 @@ def stick(kind: str, cast: Cast, dodge: float | None = None) -> Act:
         tool_name = "a drumstick"
     elif rng.random() < 0.6:
         wide = rng.uniform(0.07, 0.13)
-        tool.add(rectangle(wide, 2 * half, length, 0), head).add(rectangle(wide, half * 0.5, length, half * 0.75), shade(head, 0.7))
+        tool.add(rectangle(wide, 2 * half, length, 0), head).add(
+            rectangle(wide, half * 0.5, length, half * 0.75), shade(head, 0.7)
+        )
         tool_name = "a hammer"
     else:
-        tool.add(ellipse(half, half, length, 0), head).add(ellipse(half * 0.4, half * 0.4, length - half * 0.3, -half * 0.3, 10), shade(head, 1.4))
+        tool.add(ellipse(half, half, length, 0), head).add(
+            ellipse(half * 0.4, half * 0.4, length - half * 0.3, -half * 0.3, 10), shade(head, 1.4)
+        )
         tool_name = "a mallet"
     share = rng.uniform(0.1, 0.5)  # of the gap that the hand makes; the wrist makes the rest
-    armed = rng.random() < 0.75
+    armed = rng.random() < 0.75 or cast.hardness == 0
     sleeve, skin = paint("plastic", rng), paint("skin", rng)
     elbow = np.array([-length - rng.uniform(0.25, 0.4), rng.uniform(0.05, 0.3)])
-    offset = 0.05 if lanes == 2 else 0.0
+    offset = 0.09 if lanes == 2 else 0.0
     places = [np.array([(-offset, offset)[k], 0.0]) for k in range(len(strokes))]
     seen = joined(strokes, places, 2 * half + 0.08)
     answer = answer_of(cast, seen.times, seen.strengths)
@@ -142,12 +150,17 @@ def stick(kind: str, cast: Cast, dodge: float | None = None) -> Act:
             if armed:
                 hand = np.stack([np.full_like(gap, px), py], -1)
                 bent = np.stack([np.full_like(gap, side * elbow[0]), elbow[1] - 0.4 * share * gap], -1)
+                shoulder = bent + np.array([-side * 1.6, 0.1])  # out of the picture
+                out.append(limb(shoulder, bent, 0.1, 0.075, np.array(shade(sleeve, 0.85))))
                 out.append(limb(bent, hand, 0.07, 0.04, np.array(sleeve)))
                 out += Body().add(ellipse(0.042, 0.036, 0, 0, 14), skin).at(px, py)
         return out
 
     verb = "rolls on" if roll else "strikes"
-    return Act(kind, f"{tool_name} {verb} {name}", shapes, seen, None, (-0.12, -0.06), floor=height, turnable=kind != "glass")
+    caption = f"{tool_name} {verb} {name}"
+    room = reach + height + 0.15
+    middle = (-0.1 if lanes == 1 else 0.0, height + 0.05 - room / 2)
+    return Act(kind, caption, shapes, seen, None, middle, room=room, floor=height, turnable=kind != "glass")
 
 
 def push(kind: str, cast: Cast) -> Act:
@@ -170,7 +183,8 @@ def push(kind: str, cast: Cast) -> Act:
         arm = limb(elbow, wrist, 0.08, min(0.05, size * 0.4), sleeve)
         return [*drawn(t, answer(t)), arm, *mover.at(0.3 * lean * gap, -gap - low, 0)]
 
-    return Act(kind, f"a hand knocks on {name}", shapes, seen, None, (0.0, -0.1), floor=height, turnable=kind != "glass")
+    caption = f"a block is knocked on {name}"
+    return Act(kind, caption, shapes, seen, None, (0.0, -0.14), room=0.82, floor=height, turnable=kind != "glass")
 
 
 def clap(kind: str, cast: Cast) -> Act:
@@ -189,11 +203,11 @@ def clap(kind: str, cast: Cast) -> Act:
         for body, side in zip(bodies, (-1.0, 1.0), strict=True):
             x, shift = side * gap / 2, answer(t)
             inner = np.stack([x + side * width, np.full_like(gap, 0.02)], -1)
-            outer = np.stack([side * 0.75 + 0.3 * x, np.full_like(gap, 0.4)], -1)
+            outer = np.stack([side * 1.1 + 0.3 * x, np.full_like(gap, 0.55)], -1)
             out += [limb(outer, inner, 0.08, 0.045, sleeve), *body.at(x, shift, side * tilt * gap)]
         return out
 
-    return Act(kind, f"two pieces of {kind} clap together", shapes, seen, turnable=True)
+    return Act(kind, f"two pieces of {kind} clap together", shapes, seen, room=0.75, turnable=True)
 
 
 def cradle(kind: str, cast: Cast) -> Act:
@@ -230,7 +244,7 @@ def cradle(kind: str, cast: Cast) -> Act:
             out += ball.at(x, y, a)
         return out
 
-    return Act(kind, f"{kind} balls on strings swing and click together", shapes, seen, None, (0.0, -0.25))
+    return Act(kind, f"{kind} balls on strings swing and click together", shapes, seen, None, (0.0, -0.25), room=0.8)
 
 
 def recoil(kind: str, cast: Cast) -> Act:
@@ -258,7 +272,7 @@ def recoil(kind: str, cast: Cast) -> Act:
             out += light.at(-kick * jerk, -0.3 * lift * kick * jerk, 0, shown=lit)
         return out
 
-    return Act(kind, f"a {kind} machine bangs and recoils", shapes, seen, turnable=True)
+    return Act(kind, f"a {kind} machine bangs and recoils", shapes, seen, room=0.7, turnable=True)
 
 
 def fingers(kind: str, cast: Cast) -> Act:
@@ -293,7 +307,7 @@ def fingers(kind: str, cast: Cast) -> Act:
             out.append(limb(root, tip, 0.04, 0.02, skin))
         return out
 
-    return Act(kind, f"fingers tap fast on {kind} keys", shapes, seen, None, (0.0, -0.12), floor=0.1)
+    return Act(kind, f"fingers tap fast on {kind} keys", shapes, seen, None, (0.0, -0.12), room=0.65, floor=0.1)
 
 
 def drop(kind: str, cast: Cast) -> Act:
@@ -303,10 +317,11 @@ def drop(kind: str, cast: Cast) -> Act:
     radius = rng.uniform(0.06, 0.14) if ball else rng.uniform(0.05, 0.1)
     colour = paint("plastic" if ball else kind, rng)
     body = disc(radius, colour, cast) if ball else block(2 * radius, 2 * radius, colour, cast)
-    runs, time = [], cast.start + rng.uniform(0.1, 0.5)
-    while time < cast.end - 0.1:
+    runs: list[Bounces] = []
+    time = cast.start + rng.uniform(0.1, 0.5) * min(1.0, cast.end - cast.start)
+    while not runs or time < cast.end - 0.1:
         runs.append(draw_bounces(rng, time, cast.end - 0.03, rng.uniform(0.3, 0.62)))
-        time = runs[-1].times[-1] + rng.uniform(0.45, 1.0)
+        time = runs[-1].times[-1] + rng.uniform(0.5, 1.0)
     starts = [cast.start - 9.0] + [r.times[0] - np.sqrt(2 * r.height / r.gravity) - 0.05 for r in runs[1:]]
     ends = [*starts[1:], cast.end + 9.0]
     xs = rng.uniform(-0.15, 0.15, len(runs))
@@ -347,7 +362,7 @@ def drop(kind: str, cast: Cast) -> Act:
         return out
 
     name = "a ball bounces" if ball else f"a {kind} block falls and bounces"
-    return Act(kind, name, shapes, seen, None, (0.0, -0.3), floor=0.0)
+    return Act(kind, name, shapes, seen, None, (0.0, -0.3), room=0.85, floor=0.0)
 
 
 def impact(kind: str, cast: Cast) -> Act:
@@ -356,7 +371,7 @@ def impact(kind: str, cast: Cast) -> Act:
     weights = np.array([0.46, 0.16, 0.08, 0.08, 0.07, 0.03 + 0.1 * cast.hardness, 0.1])
     if kind == "drum":
         weights = weights * [1, 1, 0, 0, 1, 0, 0]
-    return ways[int(cast.rng.choice(len(ways), p=weights / weights.sum()))](kind, cast)  # type: ignore[operator]
+    return ways[int(cast.rng.choice(len(ways), p=weights / weights.sum()))](kind, cast)
 
 
 def footsteps(kind: str, cast: Cast, silent: bool = False) -> Act:
@@ -366,13 +381,13 @@ def footsteps(kind: str, cast: Cast, silent: bool = False) -> Act:
     """
     rng = cast.rng
     period = float(np.exp(rng.uniform(np.log(0.3), np.log(0.7))))
-    stride = rng.uniform(0.14, 0.24) * (1.25 if period < 0.42 else 1.0)
-    speed = stride / period
     follow = rng.random() < 0.6
-    closeup = rng.random() < 0.5
-    thigh = 0.27 if closeup else 0.19
+    closeup = rng.random() < 0.5 * (cast.rough > 0)
+    thigh = 0.27 if closeup else 0.2
     leg = 2 * thigh
-    lift = rng.uniform(0.05, 0.1)
+    stride = rng.uniform(0.75, 1.15) * thigh * (1.2 if period < 0.42 else 1.0)
+    speed = stride / period
+    lift = rng.uniform(0.25, 0.5) * thigh
     first = cast.start + rng.uniform(0.1, 1.0) * period - 4 * period
     times = np.arange(first, cast.end + 3 * period, period)
     count = len(times)
@@ -380,8 +395,13 @@ def footsteps(kind: str, cast: Cast, silent: bool = False) -> Act:
     heard = (times > cast.start + 0.03) & (times < cast.end - 0.03)
     middle = (cast.start + cast.end) / 2
     floating = rng.uniform(0.08, 0.2) if silent else 0.0
-    trousers, shoe, shirt, skin = paint("plastic", rng), hue(rng.uniform(0, 360), 0.4, 0.25), paint("plastic", rng), paint("skin", rng)
-    bob_size, lean = rng.uniform(0.01, 0.025), rng.uniform(0.0, 0.2) * (period < 0.42)
+    trousers, shoe, shirt, skin = (
+        paint("plastic", rng),
+        hue(rng.uniform(0, 360), 0.4, 0.25),
+        paint("plastic", rng),
+        paint("skin", rng),
+    )
+    bob_size, lean = rng.uniform(0.006, 0.016), rng.uniform(0.0, 0.2) * (period < 0.42)
 
     def hip_x(t: np.ndarray) -> np.ndarray:
         return (t - times[0]) * speed
@@ -399,7 +419,9 @@ def footsteps(kind: str, cast: Cast, silent: bool = False) -> Act:
         return x, y
 
     def hips(t: np.ndarray) -> np.ndarray:
-        return -0.93 * leg - 0.035 + bob_size * np.cos(2 * np.pi * (t - times[0]) / period)
+        """Just low enough for the legs to reach both feet; lowest when a foot is set down."""
+        high = np.sqrt(leg**2 - (0.66 * stride) ** 2)
+        return -0.985 * high - 0.035 + bob_size * np.cos(2 * np.pi * (t - times[0]) / period)
 
     def shapes(t: np.ndarray) -> list[Shape]:
         out: list[Shape] = []
@@ -412,8 +434,13 @@ def footsteps(kind: str, cast: Cast, silent: bool = False) -> Act:
             ankle = np.stack([shown_x(t, x), y - floating - 0.035], -1)
             bend = knee(hip, ankle, thigh, thigh, -1.0)
             out.append(limb(hip, bend, 0.06 * thigh / 0.19, 0.045 * thigh / 0.19, np.array(shade(trousers, tone))))
-            out.append(limb(bend, ankle, 0.045 * thigh / 0.19, 0.03 * thigh / 0.19, np.array(shade(trousers, tone * 0.9))))
-            sole = Body().add(np.array([[-0.035, -0.03], [0.02, -0.03], [0.08, 0.01], [0.08, 0.035], [-0.04, 0.035]]), shade(shoe, tone))
+            out.append(
+                limb(bend, ankle, 0.045 * thigh / 0.19, 0.03 * thigh / 0.19, np.array(shade(trousers, tone * 0.9)))
+            )
+            sole = Body().add(
+                np.array([[-0.035, -0.03], [0.02, -0.03], [0.08, 0.01], [0.08, 0.035], [-0.04, 0.035]]),
+                shade(shoe, tone),
+            )
             out += sole.at(ankle[:, 0], ankle[:, 1], np.clip(-y / lift, 0, 1) * 0.35)
             arm = 0.5 * np.sin(swing + np.pi * side)
             elbow = chest + 0.16 * np.stack([np.sin(arm), np.cos(arm)], -1)
@@ -440,7 +467,16 @@ def footsteps(kind: str, cast: Cast, silent: bool = False) -> Act:
     verb = "runs" if period < 0.42 else "walks"
     caption = f"a person {verb}" if silent else f"footsteps: a person {verb}"
     centre = (0.0, -0.34 if closeup else -0.42)
-    return Act(kind, caption, shapes, NOTHING if silent else seen, None, centre, floor=None if silent else 0.0)
+    return Act(
+        kind,
+        caption,
+        shapes,
+        NOTHING if silent else seen,
+        None,
+        centre,
+        room=0.7 if closeup else 0.95,
+        floor=None if silent else 0.0,
+    )
 
 
 def splash(kind: str, cast: Cast) -> Act:
@@ -486,14 +522,16 @@ def splash(kind: str, cast: Cast) -> Act:
             if falling.any():
                 y = spots[k, 1] - sizes[k] - 0.8 + 0.5 * gravity * np.maximum(since + np.sqrt(1.6 / gravity), 0) ** 2
                 long = 1.0 if stones else 1.5
-                flying += Body().add(ellipse(sizes[k], sizes[k]), colour).at(
-                    spots[k, 0], y, 0.0, (1 / long, long), falling & (since > -np.sqrt(1.6 / gravity))
+                flying += (
+                    Body()
+                    .add(ellipse(sizes[k], sizes[k]), colour)
+                    .at(spots[k, 0], y, 0.0, (1 / long, long), falling & (since > -np.sqrt(1.6 / gravity)))
                 )
         return out + flying
 
     seen = contacts(times, np.clip(0.3 + 7 * sizes, 0, 1), spots, 2 * sizes + 0.05, speeds)
     caption = "stones splash into water" if stones else "drops fall into water"
-    return Act(kind, caption, shapes, seen, None, (0.0, -0.18))
+    return Act(kind, caption, shapes, seen, None, (0.0, -0.18), room=0.85)
 
 
 def clock(kind: str, cast: Cast) -> Act:
@@ -505,16 +543,26 @@ def clock(kind: str, cast: Cast) -> Act:
     travel = rng.uniform(0.03, 0.06)  # seconds; the tick is the stop
     radius = rng.uniform(0.3, 0.42)
     case = paint("wood" if rng.random() < 0.5 else "plastic", rng)
-    face = Body().add(ellipse(radius * 1.12, radius * 1.12, 0, 0, 40), case).add(ellipse(radius, radius, 0, 0, 40), (228, 238, 240))
+    face = (
+        Body()
+        .add(ellipse(radius * 1.12, radius * 1.12, 0, 0, 40), case)
+        .add(ellipse(radius, radius, 0, 0, 40), (228, 238, 240))
+    )
     for k in range(12):
         a = k * np.pi / 6
         turn = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
         face.add(rectangle(0.012, 0.045 if k % 3 else 0.07, 0, -radius * 0.86) @ turn, (50, 45, 45))
-    hand = Body().add(np.array([[-0.012, 0.08], [0.012, 0.08], [0.006, -radius * 0.86], [-0.006, -radius * 0.86]]), (40, 40, 200))
+    hand = Body().add(
+        np.array([[-0.012, 0.08], [0.012, 0.08], [0.006, -radius * 0.86], [-0.006, -radius * 0.86]]), (40, 40, 200)
+    )
     hand.add(ellipse(0.025, 0.025, 0, 0, 12), (40, 40, 200))
     slow = Body().add(rectangle(0.026, radius * 0.6, 0, -radius * 0.27), (40, 40, 40))
     wide = rng.random() < 0.5
-    bob = Body().add(rectangle(0.014, radius * 1.5, 0, radius * 0.75), (60, 90, 120)).add(ellipse(0.07, 0.07, 0, radius * 1.5), paint("metal", rng))
+    bob = (
+        Body()
+        .add(rectangle(0.014, radius * 1.5, 0, radius * 0.75), (60, 90, 120))
+        .add(ellipse(0.07, 0.07, 0, radius * 1.5), paint("metal", rng))
+    )
     origin, hour = rng.uniform(0, 2 * np.pi, 2)
     begin = times[0] if len(times) else cast.start
 
@@ -548,13 +596,20 @@ def bell(kind: str, cast: Cast) -> Act:
     swing, early = rng.uniform(0.35, 0.7), rng.uniform(0.1, 0.22)  # the strike comes before the turn
     colour = paint("bell", rng)
     height, width = rng.uniform(0.38, 0.5), rng.uniform(0.2, 0.27)  # width: half the mouth
-    curve = np.array([[0.18, 0.0], [0.42, 0.06], [0.55, 0.25], [0.62, 0.55], [0.78, 0.85], [1.0, 1.0]]) * [width, height]
+    curve = np.array([[0.18, 0.0], [0.42, 0.06], [0.55, 0.25], [0.62, 0.55], [0.78, 0.85], [1.0, 1.0]]) * [
+        width,
+        height,
+    ]
     outline = np.concatenate([curve, curve[::-1] * [-1, 1]])
     shell = Body().add(outline, colour, False)
     shell.add(np.array([[-0.4, 0.2], [-0.25, 0.2], [-0.42, 0.9], [-0.62, 0.9]]) * [width, height], shade(colour, 1.35))
-    shell.add(rectangle(2 * width, 0.035, 0, height), shade(colour, 0.7)).add(rectangle(0.07, 0.06, 0, -0.02), shade(colour, 0.6))
+    shell.add(rectangle(2 * width, 0.035, 0, height), shade(colour, 0.7)).add(
+        rectangle(0.07, 0.06, 0, -0.02), shade(colour, 0.6)
+    )
     knob, rope = 0.05, height * 1.08
-    tongue = Body().add(rectangle(0.02, rope, 0, rope / 2), (60, 60, 60)).add(ellipse(knob, knob, 0, rope, 16), (70, 75, 80))
+    tongue = (
+        Body().add(rectangle(0.02, rope, 0, rope / 2), (60, 60, 60)).add(ellipse(knob, knob, 0, rope, 16), (70, 75, 80))
+    )
     reach = float(np.arcsin((width * 0.98 - knob) / rope))  # the clapper's angle in the bell at contact
     beam = Body().add(rectangle(0.9, 0.06, 0, -0.07), paint("wood", rng))
     answer = answer_of(cast, times, np.full(len(times), 0.6))

@@ -64,7 +64,8 @@ class Act:
 
     shapes: instants [T] -> shapes in painting order. control: instants [T] -> level 0..1 of a continuous sound, or
     None for separate events. centre, extent: where a continuous sound is seen, and how large. activity: how fast
-    it visibly moves (picture heights per second) when its control is 1. floor: height of the ground it stands on.
+    it visibly moves (picture heights per second) when its control is 1. room: height of all that belongs to it.
+    floor: height of the ground it stands on.
     turnable: gravity does not matter, so the act may be rotated and mirrored freely.
     """
 
@@ -76,6 +77,7 @@ class Act:
     centre: tuple[float, float] = (0.0, 0.0)
     extent: float = 0.4
     activity: float = 0.0
+    room: float = 0.9
     floor: float | None = None
     turnable: bool = False
 
@@ -102,7 +104,11 @@ def paint(kind: str, rng: np.random.Generator) -> Colour:
     if kind == "wood":
         return hue(u(20, 38), u(0.45, 0.7), u(0.45, 0.85))
     if kind in ("metal", "bell", "clock", "engine"):
-        return hue(u(30, 50), u(0.5, 0.7), u(0.6, 0.85)) if rng.random() < 0.3 else hue(u(190, 230), u(0.05, 0.2), u(0.4, 0.8))
+        return (
+            hue(u(30, 50), u(0.5, 0.7), u(0.6, 0.85))
+            if rng.random() < 0.3
+            else hue(u(190, 230), u(0.05, 0.2), u(0.4, 0.8))
+        )
     if kind == "glass":
         return hue(u(150, 210), u(0.12, 0.35), u(0.75, 0.95))
     if kind == "skin":
@@ -171,7 +177,12 @@ def vessel(width: float, height: float, colour: Colour, narrow: float) -> Body:
     w, h = width / 2, height
     wall = np.array([[-w, 0], [w, 0], [w * narrow, h], [-w * narrow, h]])
     body = Body().add(wall, colour)
-    body.add(np.array([[-w * 0.8, h * 0.08], [-w * 0.55, h * 0.08], [-w * 0.5 * narrow, h * 0.9], [-w * 0.8 * narrow, h * 0.9]]), shade(colour, 1.3))
+    body.add(
+        np.array(
+            [[-w * 0.8, h * 0.08], [-w * 0.55, h * 0.08], [-w * 0.5 * narrow, h * 0.9], [-w * 0.8 * narrow, h * 0.9]]
+        ),
+        shade(colour, 1.3),
+    )
     body.add(np.array([[w * 0.7, h * 0.05], [w, 0], [w * narrow, h], [w * 0.75 * narrow, h]]), shade(colour, 0.75))
     return body.add(ellipse(w, max(h * 0.04, 0.008), 0, 0, 18), shade(colour, 0.6))
 
@@ -182,6 +193,8 @@ def drum(width: float, height: float, colour: Colour) -> tuple[Body, Body]:
     shell = Body().add(ellipse(w, flat, 0, h), shade(colour, 0.7)).add(rectangle(width, h, 0, h / 2), colour)
     for k in range(-2, 3):
         shell.add(rectangle(width * 0.025, h * 0.8, k * w * 0.42, h * 0.55), shade(colour, 1.5 if k % 2 else 0.6))
-    rim = Body().add(ellipse(w * 1.03, flat * 1.15), (120, 130, 140)).add(ellipse(w * 0.95, flat * 0.95), (205, 222, 232))
+    rim = (
+        Body().add(ellipse(w * 1.03, flat * 1.15), (120, 130, 140)).add(ellipse(w * 0.95, flat * 0.95), (205, 222, 232))
+    )
     rim.add(ellipse(w * 0.3, flat * 0.3, 0, 0, 14), (190, 205, 215))
     return shell, rim

@@ -123,14 +123,16 @@ class Finish:
             picture = cv2.GaussianBlur(picture, (0, 0), sigma)
         scale = look.contrast * gain
         if scale != 1.0 or look.brightness:
-            picture = cv2.addWeighted(picture, scale, picture, 0.0, (128 * (1 - look.contrast) + look.brightness) * gain)
+            picture = cv2.addWeighted(
+                picture, scale, picture, 0.0, (128 * (1 - look.contrast) + look.brightness) * gain
+            )
         if self._grain is not None:
             top, left = (number * 17 + 5) % self.SLACK, (number * 29 + 11) % self.SLACK
             grain = self._grain[top : top + self.size[0], left : left + self.size[1]]
             picture = cv2.addWeighted(picture, 1.0, grain, 1.0, -128.0)
         if look.quality is not None:
             _, packed = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, look.quality])
-            picture = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+            picture = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR))
         return picture
 
 
@@ -145,9 +147,13 @@ def backdrop(rng: np.random.Generator, size: tuple[int, int], rough: float) -> n
     if rough > 0.15:
         for cells in (4, 9, 24, 60):
             cloud = rng.standard_normal((cells, max(2, cells * width // height), 1)).astype(np.float32)
-            wall += cv2.resize(cloud, (width, height), interpolation=cv2.INTER_CUBIC)[..., None] * rough * rng.uniform(2, 18)
+            wall += (
+                cv2.resize(cloud, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+                * rough
+                * rng.uniform(2, 18)
+            )
     picture = np.ascontiguousarray(np.clip(wall, 0, 255).astype(np.uint8))
-    for _ in range(int(rng.integers(0, 3 + 14 * rough)) if rough else 0):
+    for _ in range(int(rng.integers(0, 3 + int(14 * rough))) if rough else 0):
         middle = rng.uniform(0, 1, 2) * [width, height]
         corners = rng.normal(0, 1, (int(rng.integers(3, 7)), 2)) * height * rng.uniform(0.03, 0.12) + middle
         tone = np.clip(np.array(top) * rng.uniform(0.5, 1.5) + rng.normal(0, 12 + 25 * rough, 3), 0, 255).tolist()
