@@ -27,6 +27,9 @@ _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 8: 
 _OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "software"}
 _CLASSIC_TAGS = {"title", "artist", "album", "date", "genre", "copyright", "creation_time"}
 
+# Containers with edit lists.
+_EDITED = (".mp4", ".m4v", ".mov")
+
 
 @dataclass(frozen=True)
 class _Container:
@@ -81,6 +84,10 @@ def mux(
         raise BadInputError(f"{out}: is the film itself; give another name")
     if out.exists() and not overwrite:
         raise BadInputError(f"{out}: exists already; ask to overwrite it or give another name")
+    if clip.video.hidden and out.suffix.lower() not in _EDITED:
+        raise BadInputError(
+            f"{out}: an edit list hides frames of {clip.path}, and {out.suffix} would show them; take .mp4 or .mov"
+        )
     voice = _Voice(clip, probe(sound), target, original == "mix") if sound is not None else None
     try:
         with opened(clip.path) as source, written_beside(out) as part:
@@ -98,7 +105,7 @@ def _tags(clip: Clip, title: str | None) -> dict[str, str]:
 
 
 def _options(out: Path, tags: dict[str, str], voice: _Voice | None) -> dict[str, str]:
-    if out.suffix.lower() not in (".mp4", ".m4v", ".mov"):
+    if out.suffix.lower() not in _EDITED:
         return {}
     # Edit lists are counted in the time scale of the film: with that of the sound they are exact.
     options = {"movie_timescale": str(voice.rate)} if voice else {}

@@ -27,7 +27,8 @@ class VideoInfo:
 
     width, height: as displayed, after rotation; coded_width, coded_height: as stored. rotation: degrees by
     which a stored frame is turned counter-clockwise for display (0, 90, 180, 270). fps: the average rate.
-    start: presentation time of the first shown frame on the container's own axis (s). frames: shown packets.
+    start: presentation time of the first shown frame on the container's own axis (s). frames: shown packets;
+    hidden: packets that an edit list hides.
     """
 
     width: int
@@ -38,6 +39,7 @@ class VideoInfo:
     fps: Fraction
     start: Fraction
     frames: int
+    hidden: int
     codec: str
     pixel_format: str
 
@@ -182,10 +184,13 @@ class _Facts:
     last: int | None = None
     last_duration: int = 0
     count: int = 0
+    hidden: int = 0
 
     def add(self, packet: av.Packet) -> None:
         pts = packet.dts if packet.pts is None else packet.pts
-        if pts is None or packet.is_discard:  # an edit list hides it
+        if packet.is_discard:
+            self.hidden += 1
+        if packet.is_discard or pts is None:
             return
         self.count += 1
         if self.start is None or pts < self.start:
@@ -230,6 +235,7 @@ def _video_info(fact: _Facts) -> VideoInfo:
         fps=_fps(fact),
         start=fact.start * stream.time_base,
         frames=fact.count,
+        hidden=fact.hidden,
         codec=stream.codec_context.name,
         pixel_format=frame.format.name,
     )

@@ -2,6 +2,14 @@
 
 from .beside import written_beside
 from .envelope import correlation, impose_envelope, rms_envelope
+from .files import (
+    quantise_envelope,
+    quantise_onsets,
+    read_envelope,
+    read_onsets,
+    write_envelope,
+    write_onsets,
+)
 from .onsets import Onsets, detect_onsets, f1, match, pick_peaks, shift_null
 from .time import Span, as_fraction, sample_count
 from .track import Track, concat, resample_sound
@@ -18,9 +26,15 @@ __all__ = [
     "impose_envelope",
     "match",
     "pick_peaks",
+    "quantise_envelope",
+    "quantise_onsets",
+    "read_envelope",
+    "read_onsets",
     "resample_sound",
     "rms_envelope",
     "sample_count",
     "shift_null",
+    "write_envelope",
+    "write_onsets",
     "written_beside",
 ]

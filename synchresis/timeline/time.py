@@ -52,9 +52,7 @@ class Span:
         object.__setattr__(self, "start", as_fraction(self.start))
         object.__setattr__(self, "end", as_fraction(self.end))
         if self.end < self.start:
-            raise ValueError(
-                f"a span cannot end at {float(self.end)} s, before its start {float(self.start)} s"
-            )
+            raise ValueError(f"a span cannot end at {float(self.end)} s, before its start {float(self.start)} s")
 
     @property
     def duration(self) -> Fraction:
