@@ -18,7 +18,6 @@ from synchresis.errors import BadInputError
 app = typer.Typer(
     name="synchresis",
     help="Sound for a picture: watches a film and makes the sound that belongs to it.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -39,12 +38,12 @@ def _root(
     pass
 
 
-app.command("sound", no_args_is_help=True)(sound.sound)
-app.command("watch", no_args_is_help=True)(watch.watch)
+app.command("sound")(sound.sound)
+app.command("watch")(watch.watch)
 app.command("systems")(systems.systems)
 app.command("doctor")(doctor.doctor)
-app.command("render", no_args_is_help=True)(render.render)
-app.command("train", no_args_is_help=True)(train.train)
+app.command("render")(render.render)
+app.command("train")(train.train)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,7 +57,7 @@ def run(arguments: list[str]) -> int:
     """The exit code of one command line. Errors become one line on stderr; `--debug` adds the trace."""
     debug = "--debug" in arguments
     try:
-        code = app(arguments, prog_name="synchresis", standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="synchresis", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted: what was finished is kept", file=sys.stderr)

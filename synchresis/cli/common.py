@@ -32,7 +32,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, BadInputError | FailureError):
         text = str(error)
     elif hasattr(error, "format_message"):  # what typer says of the options
-        text = f"{error.format_message()} Say synchresis --help, or COMMAND --help, for what there is."
+        text = f"{error.format_message().rstrip('.')}. Say --help for what there is."
     elif isinstance(error, OSError):
         text = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
     else:

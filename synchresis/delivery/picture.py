@@ -21,6 +21,7 @@ from synchresis.timeline import Track, written_beside
 
 COLUMNS = 1200
 STRIP = 10
+WIDTH = 12.0  # inches
 STRIP_HEIGHT = 120
 
 FFT = 2048
@@ -39,8 +40,10 @@ def draw(path: Path, clip: Clip, plan: Plan, sound: Path, measured: Measured) ->
     """
     columns = _columns(sound, measured.samples)
     with matplotlib.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
-        heights = [1.1, 1.0, 1.8, 1.3] if clip.video else [1.0, 1.8, 1.3]
-        figure = Figure(figsize=(12, 1.75 * sum(heights)), dpi=110, layout="constrained")
+        heights = [1.75, 3.15, 2.3]
+        if clip.video:
+            heights.insert(0, WIDTH * 0.94 / STRIP * clip.video.height / clip.video.width)
+        figure = Figure(figsize=(WIDTH, sum(heights) + 0.6), dpi=110, layout="constrained")
         axes = list(figure.subplots(len(heights), 1, height_ratios=heights, sharex=True))
         duration = float(plan.duration)
         axes[0].set_title(f"{clip.path.name}: {duration:.2f} s, led by {plan.mode}", loc="left")
@@ -78,7 +81,8 @@ def _columns(sound: Path, samples: int) -> _Columns:
 
     hop = min(max(samples // count, FFT // 8), FFT)
     bands = (np.geomspace(LOWEST_HZ, HIGHEST_HZ, BANDS + 1) * FFT / RATE).astype(int)
-    heard, begun, waiting = 0, 0, np.zeros(0, np.float32)
+    # `begun` counts the middles of windows: the first one is half in the silence before the sound.
+    heard, begun, waiting = 0, 0, np.zeros(FFT // 2, np.float32)
     for block in stream_sound(sound, RATE, mono=True):
         at = column(heard, len(block), 1)
         np.minimum.at(low, at, block[:, 0])
@@ -95,7 +99,7 @@ def _columns(sound: Path, samples: int) -> _Columns:
         np.add.at(power, at, np.add.reduceat(energy, bands, axis=1)[:, :BANDS])
         np.add.at(windows, at, 1)
         waiting, begun = waiting[hop * len(views) :], begun + hop * len(views)
-    # A column in which no window begins shows the one before it.
+    # A column in which no window has its middle shows the one before it.
     shown = np.maximum.accumulate(np.where(windows > 0, np.arange(count), 0))
     return _Columns(low, high, (power / np.maximum(windows, 1)[:, None])[shown])
 
