@@ -32,7 +32,8 @@ SHAPE_CENTRE_DB, SHAPE_SCALE_DB = -28.0, 12.0
 def mel_matrix(bands: int = BANDS, rate: int = RATE, fft: int = FFT, low: float = 40.0) -> torch.Tensor:
     """Triangles of unit height on Slaney's scale, linear under 1 kHz: [bands, fft // 2 + 1], float32."""
     def to_mel(hz: np.ndarray) -> np.ndarray:
-        return np.where(hz < 1000.0, hz / (200 / 3), 15.0 + 27.0 * np.log(np.maximum(hz, 1.0) / 1000.0) / np.log(6.4))
+        high = 15.0 + 27.0 * np.log(np.maximum(hz, 1.0) / 1000.0) / np.log(6.4)
+        return np.where(hz < 1000.0, hz / (200 / 3), high)
 
     def to_hz(mel: np.ndarray) -> np.ndarray:
         return np.where(mel < 15.0, mel * 200 / 3, 1000.0 * np.exp(np.log(6.4) * (mel - 15.0) / 27.0))
@@ -63,7 +64,8 @@ def istft(spectrum: torch.Tensor) -> torch.Tensor:
 
     def overlap_add(pieces: torch.Tensor) -> torch.Tensor:
         flat = pieces.reshape(-1, count, WINDOW).transpose(1, 2)
-        return torch.nn.functional.fold(flat, (1, total), (1, WINDOW), stride=(1, HOP)).reshape(*pieces.shape[:-2], total)
+        summed = torch.nn.functional.fold(flat, (1, total), (1, WINDOW), stride=(1, HOP))
+        return summed.reshape(*pieces.shape[:-2], total)
 
     weight = overlap_add(window.square().expand(count, WINDOW)[None])[0]
     return (overlap_add(frames) / weight.clamp_min(1e-8))[..., side : total - side]
@@ -98,7 +100,7 @@ def _inverse_matrix() -> torch.Tensor:
 
 
 def magnitudes(shape: torch.Tensor) -> torch.Tensor:
-    """Magnitude spectra whose bands follow the shapes, at an RMS of about one: [B, BANDS, T] to [B, FFT // 2 + 1, T].
+    """Magnitudes whose bands follow the shapes, at an RMS of about one: [B, BANDS, T] to [B, FFT // 2 + 1, T].
 
     Starts from an even spread of each band's power over its bins and corrects it multiplicatively until the
     bands agree (which a pseudo-inverse does too, but this one cannot go negative).
@@ -117,7 +119,7 @@ def magnitudes(shape: torch.Tensor) -> torch.Tensor:
 
 
 def invert(shape: torch.Tensor, noise: torch.Tensor, turns: int = 8, momentum: float = 0.99) -> torch.Tensor:
-    """Sound with the given shapes at a steady RMS of about one: shapes [B, BANDS, T], noise [B, T * HOP] to [B, T * HOP].
+    """Sound of these shapes, at a steady RMS of about one: [B, BANDS, T] and noise [B, T * HOP] to [B, T * HOP].
 
     `noise` is unit white noise: its phases are the start of Griffin-Lim, and without turns its grain stays.
     """

@@ -5,6 +5,7 @@ cells. So one network decides what sounds and how it swells and dies away; a lev
 generated one afterwards.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -52,6 +53,9 @@ class SounderConfig:
 class Sounder(nn.Module):
     """Velocity of the rectified flow for latents [B, latent + 4, T] at 25 Hz."""
 
+    latent_mean: torch.Tensor
+    latent_std: torch.Tensor
+
     def __init__(self, config: SounderConfig) -> None:
         super().__init__()
         self.config = config
@@ -60,6 +64,7 @@ class Sounder(nn.Module):
         told = config.told
         self.reference = nn.Sequential(nn.Linear(REFERENCE, told), nn.SiLU(), nn.Linear(told, told))
         self.no_reference = nn.Parameter(torch.zeros(told))
+        self.told_norm = nn.LayerNorm(told)  # or the time embedding drowns what was said
         channels = config.latent + CELLS
         # Statistics of the training latents travel with the weights; not-a-number until loaded, so that a
         # forgotten load is loud.
@@ -67,19 +72,17 @@ class Sounder(nn.Module):
         self.register_buffer("latent_std", torch.full((channels, 1), float("nan")))
 
     def told(
-        self, texts: list[str | None], references: torch.Tensor | None, heard_only: torch.Tensor | None = None
+        self, texts: Sequence[str | None], references: torch.Tensor | None, heard_only: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The global condition [B, told] of texts and reference statistics [B, REFERENCE].
 
         Without references, or where the booleans `heard_only` [B] are false, there is no reference.
         """
         vector = self.words(texts)
-        if references is None:
-            return vector + self.no_reference
-        heard = self.reference(references)
-        if heard_only is not None:
+        heard = self.no_reference if references is None else self.reference(references)
+        if references is not None and heard_only is not None:
             heard = torch.where(heard_only[:, None], heard, self.no_reference)
-        return vector + heard
+        return self.told_norm(vector + heard)
 
     def prepare(self, told: torch.Tensor, control: torch.Tensor) -> ControlPrepared:
         """What does not depend on x and t, for told [B, told] and control [B, CONTROL, T]."""

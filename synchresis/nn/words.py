@@ -6,6 +6,7 @@ so that "barks" and "barking" meet in "bark" (the idea of fastText, Bojanowski e
 
 import re
 import zlib
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -35,8 +36,8 @@ class HashedWords(nn.Module):
         nn.init.normal_(self.table.weight, std=0.3)
         nn.init.zeros_(self.weight.weight)
 
-    def forward(self, texts: list[str | None]) -> torch.Tensor:
-        rows = []
+    def forward(self, texts: Sequence[str | None]) -> torch.Tensor:
+        rows: list[torch.Tensor] = []
         device = self.empty.device
         for text in texts:
             found = pieces(text or "")

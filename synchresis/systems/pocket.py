@@ -34,18 +34,19 @@ from synchresis.errors import BadInputError
 from synchresis.media import Clip, read_sound
 from synchresis.nn.mel_vae import MelVAE, MelVAEConfig
 from synchresis.nn.sounder import CELLS, Sounder, SounderConfig, control_tensor, reference_statistics
-from synchresis.nn.watcher import Watcher
+from synchresis.nn.watcher import Watcher, load_watcher
 from synchresis.nn.words import pieces
 from synchresis.systems.request import Progress, SoundRequest, quiet
-from synchresis.timeline.envelope import envelope_context, impose_envelope, rms_envelope
+from synchresis.timeline.envelope import impose_envelope
 from synchresis.timeline.files import quantise_envelope, quantise_onsets, read_envelope, read_onsets
 from synchresis.timeline.onsets import Onsets
 from synchresis.timeline.time import sample_count
 from synchresis.timeline.track import Track
 
 if TYPE_CHECKING:
-    from synchresis.systems.take import Take
+    pass
 
+CELL_RATE = Fraction(100)     # Hz, of loudness and of the codec's frames
 RATE = 48_000                 # Hz, mono: what films carry
 STEPS = 12                    # Euler steps
 WORDS_GUIDANCE = 2.5          # weight of the words and the reference
@@ -56,6 +57,8 @@ TURNS = 1                     # of Griffin-Lim: more smear rain, none leaves pit
 CHUNK, MARGIN = 200, 28       # latents decoded at once, and their context on each side
 LOUD_DB = -20.0               # RMS of the loud cells (95th percentile) when the level is ours to choose
 PHASES = 1 << 40              # the noise stream of the decoder, out of the way of the sampler's
+SINK = np.linspace(2.0, 16.0, 12)  # dB under an onset's level, over the 120 ms before it
+ACCENT = 5                    # cells after an onset over which its level falls by 1 dB a cell
 SURE, UNSURE = 0.5, 0.3       # mean confidence of the watcher: above, onsets lead; below, the picture is not used
 
 WEIGHTS = Path(__file__).parent / "pocket_weights"
@@ -88,7 +91,13 @@ class Pocket:
     rate = RATE
 
     def __init__(
-        self, watcher: Watcher, codec: MelVAE, generator: Sounder, vocabulary: Sequence[str], weights_hash: str, device: str
+        self,
+        watcher: Watcher,
+        codec: MelVAE,
+        generator: Sounder,
+        vocabulary: Sequence[str],
+        weights_hash: str,
+        device: str,
     ) -> None:
         self.watcher = watcher.eval().to(device)
         self.codec = codec.eval().to(device)
@@ -111,7 +120,7 @@ class Pocket:
             raise BadInputError(f"{folder} is not a folder of pocket weights: it lacks {', '.join(missing)}")
         described = json.loads((folder / "system.json").read_text())
         tensors = {part: {k: v.float() for k, v in load_file(path).items()} for part, path in files.items()}
-        watcher = Watcher.load(files["watcher"])
+        watcher = load_watcher(files["watcher"])
         codec = MelVAE(MelVAEConfig(**described["codec"]))
         generator = Sounder(SounderConfig(**described["generator"]))
         codec.load_state_dict(tensors["codec"])
@@ -170,7 +179,8 @@ class Pocket:
         )
 
     def _strange_words(self, prompt: str | None) -> list[str]:
-        strange = [w for w in (prompt or "").lower().split() if len(w) > 3 and not any(p in self.known for p in pieces(w))]
+        words = [w for w in (prompt or "").lower().split() if len(w) > 3]
+        strange = [w for w in words if not any(p in self.known for p in pieces(w))]
         return [f"pocket was never taught: {', '.join(strange)}"] if strange else []
 
     def _reference(self, path: Path) -> torch.Tensor:
@@ -184,13 +194,44 @@ class Pocket:
             raise BadInputError(f"{path} is silent or shorter than 0.1 s: give a reference sound that can be heard")
         length = 10 * mel.RATE
         if len(samples) > length:
-            power = np.convolve(np.square(samples).reshape(-1, mel.HOP).mean(1), np.ones(length // mel.HOP), mode="valid")
+            power = np.square(samples).reshape(-1, mel.HOP).mean(1)
+            power = np.convolve(power, np.ones(length // mel.HOP), mode="valid")
             first = int(power.argmax()) * mel.HOP
             samples = samples[first : first + length]
         heard = torch.from_numpy(samples)[None]
         level = mel.level_db(heard)
         loud = (level > torch.quantile(level, 0.95) - 30.0).float()
         return reference_statistics(mel.shapes(heard), loud)
+
+    def sound(
+        self,
+        clip: str | Path,
+        *,
+        prompt: str | None = None,
+        like: str | Path | None = None,
+        envelope: str | Path = "auto",
+        onsets: str | Path | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        progress: Progress = quiet,
+    ) -> Take:
+        """A sound for a clip; the options are those of `synchresis.systems.request.SoundRequest`.
+
+        Raises BadInputError for a clip, file or option that cannot be used.
+        """
+        from synchresis.delivery.produce import make_take
+
+        request = SoundRequest(
+            prompt=prompt,
+            like=None if like is None else Path(like),
+            envelope=str(envelope),
+            onsets=None if onsets is None else Path(onsets),
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+        )
+        return make_take(self, clip, request, progress)
 
     # Sounding
 
@@ -205,7 +246,7 @@ class Pocket:
         for first in range(0, total, CHUNK):
             stop = min(first + CHUNK, total)
             block = self._decode(plan, latents, level, first, stop)
-            out = resampler.resample_chunk(_limited(block)[:, None], last=stop == total)[: wanted - sent]
+            out = _limited(resampler.resample_chunk(block[:, None], last=stop == total)[: wanted - sent])
             sent += len(out)
             progress("decode", stop / total)
             if len(out):
@@ -258,12 +299,12 @@ class Pocket:
         """The level to impose, 100 Hz linear RMS: what was told, or what the generator chose, held to the onsets."""
         cells = latents.shape[-1] * CELLS
         if plan.told is not None:
-            return Track(10 ** (decibels(plan.told, cells).numpy() / 20), 100)
+            return Track(10 ** (decibels(plan.told, cells).numpy() / 20), CELL_RATE)
         chosen = latents[0, -CELLS:].T.reshape(-1).cpu().numpy().astype(np.float64) * 20.0
         if plan.onsets is not None:
             chosen = held_to_onsets(chosen, plan.onsets)
         chosen = chosen - max(float(np.quantile(chosen, 0.95)), -40.0) + LOUD_DB
-        return Track((10 ** (chosen / 20) * (chosen > LOUD_DB - 58)).astype(np.float32), 100)
+        return Track((10 ** (chosen / 20) * (chosen > LOUD_DB - 58)).astype(np.float32), CELL_RATE)
 
     @torch.no_grad()
     def _decode(self, plan: PocketPlan, latents: torch.Tensor, level: Track, first: int, stop: int) -> np.ndarray:
@@ -272,8 +313,8 @@ class Pocket:
         shapes = self.codec.decode(latents[..., begin:end][:, : self.codec.config.latent])
         hop = mel.HOP * CELLS
         noise = torch.from_numpy(normal(plan.seed, 1, begin * hop, end * hop, stream=PHASES))
-        sound = Track(mel.invert(shapes.cpu(), noise, TURNS)[0].numpy(), mel.RATE, Fraction(begin, mel.LATENT_RATE))
-        told = Track(level.values[begin * CELLS : end * CELLS], 100, Fraction(begin * CELLS, 100))
+        sound = Track(mel.invert(shapes.cpu(), noise, TURNS)[0].numpy(), Fraction(mel.RATE), Fraction(begin, mel.LATENT_RATE))
+        told = Track(level.values[begin * CELLS : end * CELLS], CELL_RATE, Fraction(begin * CELLS, 100))
         shaped = impose_envelope(sound, told, max_db=60.0)
         return shaped.values[(first - begin) * hop : (stop - begin) * hop]
 
@@ -293,8 +334,8 @@ def held_to_onsets(level: np.ndarray, onsets: Onsets) -> np.ndarray:
     """A generated level [cells] in dB, made to rise at the given onsets and nowhere else.
 
     At an onset the level jumps, within its own 10 ms cell, to what the generator meant for the next 60 ms, and the
-    30 ms before are ducked under it. Between onsets it may swell by no more than 2 dB in 100 ms, which is
-    less than what counts as an onset (`synchresis.timeline.onsets.detect_onsets`).
+    120 ms before sink away under it. Between onsets it may swell by no more than 1 dB in 100 ms, which is less
+    than what counts as an onset (`synchresis.timeline.onsets.detect_onsets`).
     """
     held = level.copy()
     cells = len(level)
@@ -305,16 +346,20 @@ def held_to_onsets(level: np.ndarray, onsets: Onsets) -> np.ndarray:
     for start in starts.tolist():
         meant = float(level[max(0, start - 2) : start + 6].max())
         peaks[start] = max(meant, loud - 14.0 * (1.0 - strengths[start]) - 4.0)
-    ceiling = -90.0 if len(starts) else np.inf
+    ceiling, since = -90.0 if len(starts) else np.inf, ACCENT
     for cell in range(cells):
         if cell in peaks:
             ceiling = peaks[cell]
             held[cell] = ceiling
-            held[max(0, cell - 3) : cell] = np.minimum(held[max(0, cell - 3) : cell], ceiling - 14.0)
-            continue
-        ceiling = min(ceiling + 0.2, 12.0)
-        held[cell] = min(held[cell], ceiling)
-        ceiling = max(min(ceiling, held[cell] + 2.0), -60.0)
+            before = slice(max(0, cell - len(SINK)), cell)
+            held[before] = np.minimum(held[before], ceiling - SINK[len(SINK) - cell + before.start :])
+            ceiling -= 1.0
+            since = 0
+        else:
+            held[cell] = min(held[cell], ceiling)
+            since += 1
+            ceiling += -1.0 if since < ACCENT else 0.1
+            ceiling = max(min(ceiling, held[cell] + 1.5), -60.0)
     return held
 
 
@@ -332,7 +377,7 @@ def seen_loudness(watched: Watched, onsets: Onsets, duration: Fraction) -> Track
         first = int(time * 100)
         tail = np.exp(-(np.arange(cells - first) / 100) / 0.12) * 0.15 * (0.3 + 0.7 * strength)
         envelope[first:] = np.maximum(envelope[first:], tail)
-    return Track(envelope.astype(np.float32), 100)
+    return Track(envelope.astype(np.float32), CELL_RATE)
 
 
 def _limited(sound: np.ndarray) -> np.ndarray:
@@ -348,5 +393,6 @@ def pick_device(name: str) -> str:
     if name == "auto":
         return next(d for d in ("cuda", "mps", "cpu") if there[d])
     if not there.get(name, False):
-        raise BadInputError(f"--device {name} is not available here: use {', '.join(d for d, ok in there.items() if ok)}")
+        usable = ", ".join(d for d, ok in there.items() if ok)
+        raise BadInputError(f"--device {name} is not available here: use {usable}")
     return name

@@ -18,7 +18,7 @@ def crops(pool: Pool, seed: int) -> Iterator[torch.Tensor]:
     draw = torch.Generator().manual_seed(seed)
     cells = pool.shapes.shape[-1]
     while True:
-        rows = []
+        rows: list[torch.Tensor] = []
         while len(rows) < BATCH:
             item = int(torch.randint(len(pool), (1,), generator=draw))
             first = int(torch.randint(0, cells - CROP + 1, (1,), generator=draw))

@@ -88,9 +88,10 @@ def batches(data: Encoded, mean: torch.Tensor, std: torch.Tensor, draw: torch.Ge
         for row in rows:
             said = phrases(data.labels[row])
             texts.append(said[number(0, len(said))])
+        crops = [data.latents[r, :, a : a + CROP] for r, a in zip(rows, firsts, strict=True)]
         cells = [slice(CELLS * a, CELLS * (a + CROP)) for a in firsts]
         yield Batch(
-            latents=torch.stack([(data.latents[r, :, a : a + CROP] - mean) / std for r, a in zip(rows, firsts, strict=True)]),
+            latents=(torch.stack(crops) - mean) / std,
             told_level=blurred(torch.stack([data.level[r, c] for r, c in zip(rows, cells, strict=True)]), blur),
             onsets=torch.stack([data.onsets[r, c] for r, c in zip(rows, cells, strict=True)]),
             reference=torch.stack([data.references[r, number(0, 2)] for r in rows]),
@@ -106,7 +107,7 @@ def loss_of(net: Sounder, batch: Batch, draw: torch.Generator) -> torch.Tensor:
         return torch.rand(size, generator=draw) < probability
 
     wordless = chance(0.3)
-    texts: list[str | None] = [None if drop else text for drop, text in zip(wordless.tolist(), batch.texts, strict=True)]
+    texts = [None if drop else text for drop, text in zip(wordless.tolist(), batch.texts, strict=True)]
     told = net.told(texts, batch.reference, chance(0.45))
     control = control_tensor(batch.told_level, batch.onsets, CROP)
     with_level, with_onsets = chance(0.55)[:, None, None], chance(0.6)[:, None, None]

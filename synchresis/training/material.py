@@ -8,13 +8,14 @@ neither). See docs/pocket.md.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from multiprocessing import get_context
 
 import numpy as np
 import torch
+from synchresis.data.recordings import Recording, words
 
 from synchresis.codecs import mel
-from synchresis.data.recordings import Recording, words
 from synchresis.data.stage import sounds
 from synchresis.timeline.onsets import detect_onsets
 from synchresis.timeline.track import Track
@@ -78,7 +79,7 @@ def _scatter(events: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarr
     rhythm = rng.random() < 0.3
     step = 1.0 / rate
     while at < SECONDS - 0.05:
-        event = events[rng.integers(len(events))] * np.float32(10 ** (rng.uniform(-12, 0) / 20))
+        event = events[int(rng.integers(len(events)))] * np.float32(10 ** (rng.uniform(-12, 0) / 20))
         first = int(at * mel.RATE)
         piece = event[: SAMPLES - first]
         out[first : first + len(piece)] += piece
@@ -118,7 +119,8 @@ def _strokes(rng: np.random.Generator) -> np.ndarray:
 
 
 def _reshape(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    gain_db = _strokes(rng) if rng.random() < 0.5 else 12.0 * _smooth_noise(rng, np.exp(rng.uniform(np.log(0.15), np.log(3.0))))
+    slow = float(np.exp(rng.uniform(np.log(0.15), np.log(3.0))))
+    gain_db = _strokes(rng) if rng.random() < 0.5 else 12.0 * _smooth_noise(rng, slow)
     gain = 10.0 ** (np.clip(gain_db, -60, 12) / 20)
     cells = np.interp(np.arange(SAMPLES) / mel.HOP - 0.5, np.arange(CELLS), gain)
     return (sound * cells).astype(np.float32)
@@ -134,7 +136,7 @@ def _tilt(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def recorded(recording: Recording, rng: np.random.Generator) -> np.ndarray:
     """Ten seconds made of one recording: [SAMPLES] float32, peak at most 1."""
     sound = _stretch(recording.samples, float(np.exp(rng.normal(0.0, 0.05))))
-    eventful = recording.fold is None or recording.label.startswith(EVENTFUL) or "sneez" in recording.label or "baby" in recording.label
+    eventful = any(word in recording.label for word in EVENTFUL)
     if recording.fold is None:
         out = _scatter([sound], rng)
     elif eventful and rng.random() < 0.6:
@@ -169,7 +171,7 @@ def _finish(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def analyse(sound: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Shapes [128, CELLS] float16, level [CELLS] dB and onset strengths [CELLS] of one item."""
     samples = torch.from_numpy(sound)[None]
-    found = detect_onsets(Track(sound, mel.RATE))
+    found = detect_onsets(Track(sound, Fraction(mel.RATE)))
     onsets = torch.zeros(CELLS)
     cells = np.clip((found.times * mel.RATE / mel.HOP).astype(int), 0, CELLS - 1)
     onsets[torch.from_numpy(cells)] = torch.from_numpy(found.strengths.astype(np.float32))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-
 from synchresis.data.recordings import load_recordings
+
 from synchresis.errors import BadInputError
 from synchresis.nn.mel_vae import MelVAE, MelVAEConfig
 from synchresis.training.codec import train_codec

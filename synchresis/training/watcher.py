@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from synchresis.encoders.motion import CHANNELS, RATE, frame_numbers, motion_grids
+from synchresis.encoders.motion import CHANNELS, RATE, SEEN_RATE, frame_numbers, motion_grids
 from synchresis.nn.watcher import Watcher, WatcherConfig, loudness_code
 from synchresis.timeline import Track
 from synchresis.timeline.onsets import match, pick_peaks
@@ -189,8 +189,8 @@ def spoiled(grids: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
             grids[i] = grids[i].flip(-2)
             sign[i, [1, 3, 8]] *= -1
     grids *= sign[:, None]
-    for i in np.flatnonzero(turn):
-        grids[i] = grids[i][:, [1, 0, 3, 2, 4, 5, 6, 8, 7]].transpose(-1, -2)
+    for k in np.flatnonzero(turn):
+        grids[k] = grids[k][:, [1, 0, 3, 2, 4, 5, 6, 8, 7]].transpose(-1, -2)
     gain = torch.ones(size, len(CHANNELS), 1, 1)
     gain[:, list(FLOW)] *= drawn(np.exp(rng.normal(0, 0.4, size)))[:, None, None, None]
     gain[:, list(DIFFERENCE)] *= drawn(np.exp(rng.normal(0, 0.3, size)))[:, None, None, None]
@@ -277,10 +277,10 @@ def stage_scores(curves: np.ndarray, shelf: Shelf) -> StageScores:
         centres = (np.arange(len(curve)) + 0.5) / (2 * RATE)
         near = _near(centres, told)
         asked = near | ~_near(centres, hidden)
-        kept = Track(np.where(asked, curve, curve.min()), 2 * RATE)
+        kept = Track(np.where(asked, curve, curve.min()), SEEN_RATE)
         peaks = pick_peaks(kept, count=len(told)).times
         f1s = [2 * match(peaks, told, limit) / (len(peaks) + len(told)) for limit in (0.06, 0.1)]
-        rows.append((area_under_curve(curve[asked], near[asked]), *f1s))
+        rows.append((area_under_curve(curve[asked], near[asked]), f1s[0], f1s[1]))
     return StageScores(*np.array(rows).reshape(-1, 3).T)
 
 
