@@ -446,8 +446,10 @@ class TimeFeatures(nn.Module):
         self.weight = nn.Parameter(torch.randn(128, 1))
 
     def forward(self, t: Tensor) -> Tensor:
-        angles = 2 * math.pi * t[:, None].to(self.weight.dtype) @ self.weight.T
-        return torch.cat((angles.cos(), angles.sin()), dim=-1)
+        # Phases of many radians: never in half precision, also not under autocast.
+        exact = torch.promote_types(self.weight.dtype, torch.float32)
+        angles = 2 * math.pi * t[:, None].to(exact) * self.weight[:, 0].to(exact)
+        return torch.cat((angles.cos(), angles.sin()), dim=-1).to(self.weight.dtype)
 
 
 def _mlp(dim_in: int, dim: int, bias: bool) -> nn.Sequential:
