@@ -29,7 +29,7 @@ def gusts(cast: Cast, low: float, fast: float) -> Callable[[np.ndarray], np.ndar
 def scrape(kind: str, cast: Cast) -> Act:
     """A body rubbed to and fro over another; each stroke starts at once, sticks and slips, and stops."""
     rng = cast.rng
-    stroke, pause = rng.uniform(0.15, 0.55), rng.uniform(0.02, 0.35)
+    stroke, pause = rng.uniform(0.15, 0.55), rng.uniform(0.08, 0.4)
     travel = rng.uniform(0.22, 0.45)
     time = cast.start + rng.uniform(0.05, 0.4) * min(1.0, cast.end - cast.start)
     starts: list[float] = []
