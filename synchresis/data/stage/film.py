@@ -286,7 +286,7 @@ def _cuts(rng: np.random.Generator, seconds: float, hardness: float, ugly: bool)
     edges = [0.0, seconds]
     if ugly and seconds >= 1.5:
         for _ in range(1 + int(seconds // 8)):
-            if rng.random() < 0.1 + 0.35 * hardness:
+            if rng.random() < 0.13 + 0.35 * hardness:
                 edges.append(float(rng.uniform(0.5, seconds - 0.5)))
     edges.sort()
     return [edge for edge, after in pairwise(edges) if after - edge > 0.4 or edge == 0.0] + [seconds]

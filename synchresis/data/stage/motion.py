@@ -16,6 +16,27 @@ def smooth(u: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Wander:
+    """A smooth random signal: a sum of sines, the same at a given instant however it is asked."""
+
+    amounts: np.ndarray
+    rates: np.ndarray  # Hz
+    phases: np.ndarray
+
+    def __call__(self, t: np.ndarray) -> np.ndarray:
+        t = np.asarray(t, np.float64)
+        return np.sin(2 * np.pi * t[..., None] * self.rates + self.phases) @ self.amounts
+
+
+def draw_wander(rng: np.random.Generator, size: float, slow: float, fast: float, count: int = 4) -> Wander:
+    """A wander of rms about `size`, with components from `slow` to `fast` Hz."""
+    rates = np.exp(rng.uniform(np.log(slow), np.log(fast), count))
+    amounts = rng.uniform(0.4, 1.0, count)
+    amounts = amounts * size * np.sqrt(2) / np.linalg.norm(amounts)
+    return Wander(amounts, rates, rng.uniform(0, 2 * np.pi, count))
+
+
+@dataclass(frozen=True)
 class Strokes:
     """A body raised slowly, driven with growing speed, stopped dead at contact, and rebounding or resting.
 
@@ -32,10 +53,15 @@ class Strokes:
     rests: np.ndarray  # gap at which the body waits after the stroke
     lands: np.ndarray  # bool
     miss: float = 0.06
+    sway: Wander | None = None  # restlessness of the hand, as a share of the gap: nothing at contact
 
     def speeds(self) -> np.ndarray:
         """Speed of approach at contact, [n]; zero for strokes that do not land."""
-        return np.where(self.lands, self.heights * self.powers / self.drives, 0.0)
+        speeds = np.where(self.lands, self.heights * self.powers / self.drives, 0.0)
+        return speeds * self._restless(self.times)
+
+    def _restless(self, t: np.ndarray) -> np.ndarray:
+        return np.ones(np.shape(t)) if self.sway is None else np.maximum(1.0 + self.sway(t), 0.3)
 
     def gap(self, t: np.ndarray) -> np.ndarray:
         """Distance [T] left between the two bodies: zero at contact, never negative."""
@@ -60,13 +86,13 @@ class Strokes:
             later = t >= time
             gap[later] = self._after(k, t[later])
             before = time
-        return np.maximum(gap, 0.0)
+        return np.maximum(gap, 0.0) * self._restless(t)
 
     def _after(self, k: int, t: np.ndarray) -> np.ndarray:
         """The gap after stroke k when no other stroke follows."""
         since = t - self.times[k]
         bottom = 0.0 if self.lands[k] else self.miss
-        speed = self.rebounds[k] * self.speeds()[k]
+        speed = self.rebounds[k] * self.speeds()[k] / self._restless(self.times[k])
         settle = 1.0 - np.exp(-since / 0.12)
         return bottom + (self.rests[k] - bottom) * settle * settle + speed * since * np.exp(-since / 0.06)
 
@@ -76,9 +102,10 @@ def draw_strokes(
     times: np.ndarray,
     height: float,
     dodge: float = 0.0,
-    rest: bool | None = None,
+    restless: float = 0.0,
 ) -> Strokes:
-    """Strokes at `times` with heights around `height`; each is a silent dodge with probability `dodge`."""
+    """Strokes at `times` with heights around `height`; each is a silent dodge with probability `dodge`; between
+    them the hand wanders by about the share `restless` of its distance."""
     n = len(times)
     room = np.diff(times, prepend=times[0] - 2.0) if n else np.zeros(0)
     heights = height * rng.uniform(0.7, 1.15, n) * np.clip(room / 0.3, 0.25, 1.0)
@@ -87,7 +114,7 @@ def draw_strokes(
     drives = np.where(lands, drives, np.minimum(np.maximum(drives * 2.0, 0.15), 0.5 * room))
     lifts = np.minimum(rng.uniform(0.2, 0.9) * rng.uniform(0.8, 1.2, n), 0.5 * room)
     bouncy = rng.uniform(0.0, 0.45) if rng.random() < 0.7 else 0.0
-    rests = height * (rng.uniform(0.05, 0.35) if rest is None and rng.random() < 0.5 else 0.0)
+    rests = height * (rng.uniform(0.05, 0.35) if rng.random() < 0.5 else 0.0)
     return Strokes(
         np.asarray(times, np.float64),
         heights,
@@ -98,6 +125,7 @@ def draw_strokes(
         np.full(n, rests),
         lands,
         miss=height * rng.uniform(0.15, 0.4),
+        sway=draw_wander(rng, restless, 0.3, 2.5) if restless else None,
     )
 
 
@@ -162,24 +190,3 @@ def draw_bounces(rng: np.random.Generator, first: float, end: float, height: flo
         speed *= keep
         time += 2 * speed / gravity
     return Bounces(np.array(times), np.array(speeds), gravity, height)
-
-
-@dataclass(frozen=True)
-class Wander:
-    """A smooth random signal: a sum of sines, the same at a given instant however it is asked."""
-
-    amounts: np.ndarray
-    rates: np.ndarray  # Hz
-    phases: np.ndarray
-
-    def __call__(self, t: np.ndarray) -> np.ndarray:
-        t = np.asarray(t, np.float64)
-        return np.sin(2 * np.pi * t[..., None] * self.rates + self.phases) @ self.amounts
-
-
-def draw_wander(rng: np.random.Generator, size: float, slow: float, fast: float, count: int = 4) -> Wander:
-    """A wander of rms about `size`, with components from `slow` to `fast` Hz."""
-    rates = np.exp(rng.uniform(np.log(slow), np.log(fast), count))
-    amounts = rng.uniform(0.4, 1.0, count)
-    amounts = amounts * size * np.sqrt(2) / np.linalg.norm(amounts)
-    return Wander(amounts, rates, rng.uniform(0, 2 * np.pi, count))

@@ -111,7 +111,9 @@ def stick(kind: str, cast: Cast, dodge: float | None = None) -> Act:
     drawn, height, name = target(kind, cast)
     reach = rng.uniform(0.1, 0.18) if roll else rng.uniform(0.26, 0.5)
     dodge = dodge_of(cast) if dodge is None else dodge
-    strokes = [draw_strokes(rng, times[k::lanes], reach, dodge) for k in range(lanes) if len(times[k::lanes])]
+    strokes = [
+        draw_strokes(rng, times[k::lanes], reach, dodge, 0.2 * cast.rough) for k in range(lanes) if len(times[k::lanes])
+    ]
     length = rng.uniform(0.38, 0.6)
     half = 0.016 if kind == "drum" else rng.uniform(0.035, 0.08)  # of the head, across the handle
     handle, head = paint("wood", rng), paint(("drum", "metal", "wood", "plastic")[rng.integers(1, 4)], rng)
@@ -167,7 +169,7 @@ def push(kind: str, cast: Cast) -> Act:
     """A body pushed straight onto another by an arm: a knock, a stamp, a thing put down hard."""
     rng = cast.rng
     drawn, height, name = target(kind, cast)
-    lane = draw_strokes(rng, beats(cast), rng.uniform(0.22, 0.42), dodge_of(cast))
+    lane = draw_strokes(rng, beats(cast), rng.uniform(0.22, 0.42), dodge_of(cast), 0.2 * cast.rough)
     size = rng.uniform(0.1, 0.24)
     mover = block(size, size * rng.uniform(0.7, 1.3), paint(("wood", "metal", "skin")[rng.integers(3)], rng), cast)
     low = float(max(p[:, 1].max() for p, _, _ in mover.parts[:1]))
@@ -190,7 +192,7 @@ def push(kind: str, cast: Cast) -> Act:
 def clap(kind: str, cast: Cast) -> Act:
     """Two bodies brought together and parted again."""
     rng = cast.rng
-    lane = draw_strokes(rng, beats(cast), rng.uniform(0.3, 0.55), dodge_of(cast))
+    lane = draw_strokes(rng, beats(cast), rng.uniform(0.3, 0.55), dodge_of(cast), 0.2 * cast.rough)
     width, height = rng.uniform(0.06, 0.16), rng.uniform(0.2, 0.4)
     bodies = [block(width, height, paint(kind, rng), cast, side * width / 2) for side in (-1, 1)]
     tilt = rng.uniform(0, 0.7)
@@ -287,7 +289,7 @@ def fingers(kind: str, cast: Cast) -> Act:
     for k in range(count):
         mine = times[turn == k]
         if len(mine):
-            lanes.append(draw_strokes(rng, mine, rng.uniform(0.07, 0.14)))
+            lanes.append(draw_strokes(rng, mine, rng.uniform(0.07, 0.14), 0.0, 0.2 * cast.rough))
             places.append(np.array([(k - (count - 1) / 2) * step, 0.0]))
     colour, skin = paint(kind, rng), np.array(paint("skin", rng))
     keys = [block(step * 0.9, 0.1, colour, cast, 0, 0.05) for _ in range(count)]

@@ -74,7 +74,7 @@ def draw_look(rng: np.random.Generator, hardness: float, start: float, end: floa
 
     x = y = roll = zoom = STILL
     drift = (0.0, 0.0, 0.0)
-    if chance(0.8):
+    if chance(0.95):
         size = 0.004 + 0.02 * h * rng.random()
         fast = rng.uniform(1.0, 7.0)
         x, y = draw_wander(rng, size, 0.2, fast), draw_wander(rng, size, 0.2, fast)
