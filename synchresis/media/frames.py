@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -55,7 +57,7 @@ def frames(
             if time >= span.start:
                 yield float(time), draw(frame)
     else:
-        wanted = _grid(span, as_fraction(rate)) if rate is not None else map(as_fraction, times or ())
+        wanted = map(as_fraction, times) if times is not None else _grid(span, as_fraction(rate or 0))
         yield from _nearest(clip, wanted, draw)
 
 
@@ -72,23 +74,19 @@ def _nearest(clip: Clip, wanted: Iterator[Fraction], draw: _Drawing) -> Iterator
     here, following = next(source, None), next(source, None)
     if here is None:
         raise BadInputError(f"{clip.path}: its picture cannot be decoded")
-    drawn, t, previous = draw(here[1]), first, first
-    while True:
-        moved = False
-        while following and abs(following[0] - t) < abs(here[0] - t):
-            here, following, moved = following, next(source, None), True
-        drawn = draw(here[1]) if moved else drawn.copy()
-        yield float(here[0]), drawn
-        if (following_t := next(wanted, None)) is None:
-            return
-        previous, t = t, following_t
+    previous = first
+    for t in itertools.chain([first], wanted):
         if t < previous:
             raise ValueError(f"times must increase: {float(t)} s comes after {float(previous)} s")
+        previous = t
+        while following and abs(following[0] - t) < abs(here[0] - t):
+            here, following = following, next(source, None)
+        yield float(here[0]), draw(here[1])
 
 
 def _shown(clip: Clip, start: Fraction) -> _Frames:
     """Frames in order of presentation, from the beginning or from a little before `start` (s)."""
-    if start >= _WORTH_SEEKING:
+    if start >= _WORTH_SEEKING and clip.container != "avi":
         found = _from(clip, start - _EARLY)
         first = next(found, None)
         if first is not None and first[0] <= start - _EARLY:
@@ -110,22 +108,36 @@ def _from(clip: Clip, start: Fraction | None) -> _Frames:
                 container.seek(math.floor((start + clip.origin) / stream.time_base), stream=stream)
             except av.error.FFmpegError:
                 return
+        # AVI counts packets and tells nothing of the order of presentation: where frames are reordered, the
+        # k-th shown gets the time of the k-th stored.
+        counts: deque[int] | None = None
+        if container.format.name == "avi" and stream.codec_context.has_b_frames:
+            counts = deque()
         time = -1 / clip.video.fps
         for packet in packets(container, stream):
+            if counts is not None and packet.pts is not None:
+                counts.append(packet.pts)
             for frame in decoded(packet):
-                time = _time(frame, stream, clip, time)
+                time = _time(frame, counts, stream, clip, time)
                 yield time, frame
         for frame in flushed(stream):
-            time = _time(frame, stream, clip, time)
+            time = _time(frame, counts, stream, clip, time)
             yield time, frame
 
 
-def _time(frame: av.VideoFrame, stream: av.VideoStream, clip: Clip, previous: Fraction) -> Fraction:
+def _time(
+    frame: av.VideoFrame,
+    counts: deque[int] | None,
+    stream: av.VideoStream,
+    clip: Clip,
+    previous: Fraction,
+) -> Fraction:
     """Presentation time on the axis of the clip; one frame after the previous where the file gives none."""
-    if frame.pts is None:
+    pts = counts.popleft() if counts else frame.pts
+    if pts is None:
         assert clip.video is not None
         return previous + 1 / clip.video.fps
-    return frame.pts * stream.time_base - clip.origin
+    return pts * stream.time_base - clip.origin
 
 
 class _Drawing:
