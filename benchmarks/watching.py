@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synchresis.encoders.motion import RATE, SIDE
+from synchresis.encoders.motion import RATE, SEEN_RATE, SIDE
 from synchresis.encoders.watcher import Watched, pick, view_grids, watched_of
 from synchresis.media import frames, read_sound
 from synchresis.nn.watcher import Watcher, load_watcher
@@ -99,7 +99,7 @@ def auc(curve: np.ndarray, clip: RealClip) -> float:
 
 def matched_f1(tolerance: float) -> Callable[[np.ndarray, RealClip], float]:
     def score(curve: np.ndarray, clip: RealClip) -> float:
-        peaks = pick_peaks(Track(curve, 2 * RATE), count=len(clip.onsets))
+        peaks = pick_peaks(Track(curve, SEEN_RATE), count=len(clip.onsets))
         return f1(peaks.times, clip.onsets, tolerance)
 
     return score

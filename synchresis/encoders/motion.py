@@ -18,6 +18,8 @@ import numpy as np
 
 RATE = 25
 """Pictures per second. Picture i is the film at (i + 0.5) / 25 s; grid i the way to it from the last."""
+SEEN_RATE = Fraction(2 * RATE)
+"""Of what the watcher tells: two values per picture (Hz)."""
 SIDE = 96
 CELLS = 12
 CHANNELS = (
@@ -46,7 +48,7 @@ class MotionEye:
     def __init__(self) -> None:
         import cv2
 
-        self._flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
         # Measured on a body of 24 pixels moving by 3: half resolution errs by 0.2 pixels (the quarter of the
         # preset by 0.7) at 0.2 ms more; the refinement costs as much again and gives nothing.
         self._flow.setFinestScale(1)

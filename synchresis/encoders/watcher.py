@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synchresis.encoders.motion import RATE, SIDE, VIEWS, MotionEye, change, mirrored, views
+from synchresis.encoders.motion import RATE, SEEN_RATE, SIDE, VIEWS, MotionEye, change, mirrored, views
 from synchresis.timeline import Track
 from synchresis.timeline.onsets import Onsets, pick_peaks
 
@@ -63,7 +63,7 @@ def watched_of(grids: Iterable[np.ndarray], net: "Watcher", piece: int = PIECE) 
         for window, first, stop in _pieces(grids, piece, net.field)
     ]
     values = np.concatenate(parts, axis=1) if parts else np.zeros((4, 0), np.float32)
-    return Watched(*(Track(row, 2 * RATE) for row in values))
+    return Watched(*(Track(row, SEEN_RATE) for row in values))
 
 
 def _told(

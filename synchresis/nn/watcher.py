@@ -26,7 +26,7 @@ class WatcherConfig:
     """Numbers per cell of the motion grid."""
     flow_channels: tuple[int, ...] = (0, 1, 2, 3, 7, 8)
     """Which of them are speeds (pixels per frame); the others are differences over contrast."""
-    width: int = 64
+    width: int = 48
     global_width: int = 64
     dilations: tuple[int, ...] = (1, 2, 4)
     before: int = 1
@@ -35,6 +35,7 @@ class WatcherConfig:
     confidence_frames: int = 75
     """Length of the window in which confidence looks for a source."""
     dropout: float = 0.1
+    """Of the local branch whole channels are dropped, of the global branch single values."""
 
 
 class Seen(NamedTuple):
@@ -52,9 +53,10 @@ class Watcher(nn.Module):
         super().__init__()
         self.config = config = config or WatcherConfig()
         stacked = config.channels * (1 + config.before + config.after)
-        scale = torch.full((config.channels,), 10.0)
+        scale = torch.full((config.channels, 1, 1), 10.0)
         scale[list(config.flow_channels)] = 4.0
-        self.register_buffer("scale", scale.view(-1, 1, 1), persistent=False)
+        self.scale: Tensor
+        self.register_buffer("scale", scale, persistent=False)
         self.stem = nn.Conv2d(stacked, config.width, 3, stride=2, padding=1)
         self.local = nn.ModuleList(_InTime(config.width, d) for d in config.dilations)
         self.local_norm = nn.LayerNorm(config.width)
@@ -91,7 +93,7 @@ class Watcher(nn.Module):
         x = rearrange(self.stem(x), "(b t) c h w -> b t (h w) c", b=batch)
         for layer in self.local:
             x = layer(x)
-        x = self.dropout(F.silu(self.local_norm(x)))
+        x = F.silu(self.local_norm(x)) * self.dropout(x.new_ones(batch, 1, 1, config.width))
         cells = self.local_onset(x).logsumexp(dim=2)
 
         g = self.gather(torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=-1)).unsqueeze(2)
