@@ -66,35 +66,33 @@ class Strokes:
     def gap(self, t: np.ndarray) -> np.ndarray:
         """Distance [T] left between the two bodies: zero at contact, never negative."""
         t = np.asarray(t, np.float64)
-        gap = np.full(t.shape, self.rests[0] if len(self.rests) else self.miss)
-        before = -np.inf
-        for k, time in enumerate(self.times):
-            bottom = 0.0 if self.lands[k] else self.miss
-            down = time - self.drives[k]
-            up = (
-                max(down - self.lifts[k], before + 0.15 * (down - before))
-                if np.isfinite(before)
-                else down - self.lifts[k]
-            )
-            start = self._after(k - 1, np.array([up]))[0] if k else self.rests[0]
-            raising = (t >= up) & (t < down)
-            gap[raising] = start + (self.heights[k] - start) * smooth((t[raising] - up) / max(down - up, 1e-6))
-            driven = (t >= down) & (t < time)
-            u = (t[driven] - down) / self.drives[k]
-            fall = u ** self.powers[k] if self.lands[k] else smooth(u)
-            gap[driven] = bottom + (self.heights[k] - bottom) * (1.0 - fall)
-            later = t >= time
-            gap[later] = self._after(k, t[later])
-            before = time
+        bottom = np.where(self.lands, 0.0, self.miss)
+        before = np.concatenate([[-np.inf], self.times[:-1]])
+        down = self.times - self.drives
+        up = np.maximum(down - self.lifts, np.where(np.isfinite(before), 0.85 * before + 0.15 * down, -np.inf))
+        start = self._after(np.arange(len(up)) - 1, up)
+
+        last = np.searchsorted(self.times, t, side="right") - 1  # the stroke before t, -1 for none
+        gap = self._after(last, t)
+        coming = last + 1 < len(self.times)
+        k = np.minimum(last + 1, len(self.times) - 1)  # the stroke that comes
+        u = (t - up[k]) / np.maximum(down[k] - up[k], 1e-6)
+        gap = np.where(coming & (u > 0), start[k] + (self.heights[k] - start[k]) * smooth(u), gap)
+        u = np.clip((t - down[k]) / self.drives[k], 0.0, 1.0)
+        fall = np.where(self.lands[k], u ** self.powers[k], smooth(u))
+        driven = bottom[k] + (self.heights[k] - bottom[k]) * (1.0 - fall)
+        gap = np.where(coming & (u > 0), driven, gap)
         return np.maximum(gap, 0.0) * self._restless(t)
 
-    def _after(self, k: int, t: np.ndarray) -> np.ndarray:
-        """The gap after stroke k when no other stroke follows."""
-        since = t - self.times[k]
-        bottom = 0.0 if self.lands[k] else self.miss
-        speed = self.rebounds[k] * self.speeds()[k] / self._restless(self.times[k])
+    def _after(self, last: np.ndarray, t: np.ndarray) -> np.ndarray:
+        """The gap at t after stroke `last` (-1: before all) when no other stroke is coming."""
+        k = np.maximum(last, 0)
+        since = np.maximum(t - self.times[k], 0.0)
+        bottom = np.where(self.lands, 0.0, self.miss)[k]
+        speed = (self.rebounds * self.speeds() / self._restless(self.times))[k]
         settle = 1.0 - np.exp(-since / 0.12)
-        return bottom + (self.rests[k] - bottom) * settle * settle + speed * since * np.exp(-since / 0.06)
+        after = bottom + (self.rests[k] - bottom) * settle**2 + speed * since * np.exp(-since / 0.06)
+        return np.where(last < 0, self.rests[0], after)
 
 
 def draw_strokes(

@@ -84,9 +84,17 @@ def dodged(cast: Cast) -> Act:
 
 
 def walker(cast: Cast) -> Act:
-    """A person walking where no foot meets the ground."""
+    """A person walking far away, out of hearing, whose feet meet no ground."""
     act = footsteps("footsteps", cast, silent=True)
-    return Act("silent", act.caption, act.shapes, centre=act.centre)
+    far = cast.rng.uniform(0.25, 0.5)
+
+    def shapes(t: np.ndarray) -> list[Shape]:
+        out = act.shapes(t)
+        for shape in out:
+            shape.points = shape.points * far
+        return out
+
+    return Act("silent", act.caption, shapes, centre=(act.centre[0] * far, act.centre[1] * far))
 
 
 def silent(cast: Cast) -> Act:

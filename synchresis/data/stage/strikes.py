@@ -105,7 +105,7 @@ def dodge_of(cast: Cast) -> float:
 def stick(kind: str, cast: Cast, dodge: float | None = None) -> Act:
     """A pivoted tool (hammer, mallet, drumstick) swung by an arm onto a block, drum, glass ..."""
     rng = cast.rng
-    roll = rng.random() < 0.08 + 0.12 * cast.hardness
+    roll = rng.random() < (0.08 if kind == "drum" or cast.rough else 0.0) + 0.12 * cast.hardness
     lanes = 2 if roll or rng.random() < (0.6 if kind == "drum" else 0.1) else 1
     times = beats(cast, rng.uniform(8, 12) if roll else None)
     drawn, height, name = target(kind, cast)

@@ -140,10 +140,15 @@ def backdrop(rng: np.random.Generator, size: tuple[int, int], rough: float) -> n
     """A wall larger than the picture (by half on each side), uint8 [2H, 2W, 3]: a soft gradient when `rough` is 0,
     clouds of noise and clutter when it is 1."""
     height, width = size[0] * 2, size[1] * 2
-    top, foot = (np.array(hue(rng.uniform(0, 360), rng.uniform(0.05, 0.45), rng.uniform(0.35, 0.9))) for _ in range(2))
+    most = 0.45 if rough else 0.25  # saturation
+    top, foot = (np.array(hue(rng.uniform(0, 360), rng.uniform(0.05, most), rng.uniform(0.35, 0.9))) for _ in range(2))
     foot = 0.6 * top + 0.4 * foot
     ramp = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     wall = np.broadcast_to(top * (1 - ramp) + foot * ramp, (height, width, 3)).astype(np.float32)
+    if rough == 0:  # a lit wall
+        across = np.linspace(-1, 1, width, dtype=np.float32)[None, :, None] * (width / height)
+        light = 1.1 - 0.22 * (across**2 + (2 * ramp - 0.9) ** 2)
+        wall = wall * np.maximum(light, 0.4)
     if rough > 0.15:
         for cells in (4, 9, 24, 60):
             cloud = rng.standard_normal((cells, max(2, cells * width // height), 1)).astype(np.float32)
