@@ -24,6 +24,7 @@ help:
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or 3.12 found: install one, or say make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "installing into $(VENV): one to three minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install '$(TORCH)'
 	@touch $@
@@ -38,8 +39,8 @@ $(VENV)/.installed-dev: $(VENV)/.made pyproject.toml
 	@touch $@ $(VENV)/.installed
 
 demo: $(VENV)/.installed
-	$(BIN)/synchresis render 5 --kind drum --seconds 6 --size 320x240 --fps 25 --out demo/film.mp4 --overwrite
-	$(BIN)/synchresis sound demo/film.mp4 --out demo/sounded.mp4 --picture --overwrite
+	$(BIN)/synchresis render 8 --kind metal --seconds 6 --size 480x360 --fps 25 --out demo/film.mp4 --overwrite
+	$(BIN)/synchresis sound demo/film.mp4 --prompt "hammer on metal" --out demo/sounded.mp4 --picture --overwrite
 	@echo
 	@echo "the film with its new sound   demo/sounded.mp4"
 	@echo "its picture                   demo/sounded.png"
