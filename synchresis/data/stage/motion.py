@@ -182,7 +182,7 @@ def draw_bounces(rng: np.random.Generator, first: float, end: float, height: flo
     keep = rng.uniform(0.5, 0.88)
     time, speed = first, float(np.sqrt(2 * gravity * height))
     times, speeds = [], []
-    while speed > 0.12 and time < end:
+    while not times or (speed > 0.12 and time < end):
         times.append(time)
         speeds.append(speed)
         speed *= keep
