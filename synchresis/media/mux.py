@@ -147,6 +147,8 @@ def _copy(
     for packet in packets(source, *wanted):
         if voice and packet.stream_index == picture.index and packet.dts is not None:
             voice.until(packet.dts * picture.time_base - clip.origin)
+        if packet.size <= 2 and packet.stream.type == "subtitle":
+            continue  # the pauses of mp4 subtitles are packets, which the writer makes by itself
         packet.stream = copies[packet.stream_index]
         result.mux_one(packet)
     if voice:
@@ -164,6 +166,8 @@ def _twin(result: av.container.OutputContainer, stream: av.stream.Stream, clip: 
         )
     twin = result.add_stream_from_template(stream, opaque=True)
     twin.time_base = stream.time_base
+    if stream.type == "video" and stream.average_rate:
+        twin.codec_context.framerate = stream.average_rate  # mkv writes it; the codec's own clock may differ
     twin.metadata.update(stream.metadata)
     twin.disposition = stream.disposition
     return twin

@@ -29,7 +29,11 @@ FILMS: dict[str, Film] = {
     "start offset mkv": Film(
         steady(25, start=Fraction(5, 4)), suffix=".mkv", sounds=[Sound(seconds=Fraction(3), codec="flac")]
     ),
-    "late sound": Film(steady(25), sounds=[Sound(seconds=Fraction(1), start=Fraction(3, 4))]),
+    "late sound": Film(
+        steady(25),
+        sounds=[Sound(seconds=Fraction(1), start=Fraction(3, 4))],
+        container={"movie_timescale": "48000"},  # the delay is counted in it: 1000 would move the sound
+    ),
     "short sound": Film(steady(25), suffix=".mov", sounds=[Sound(seconds=Fraction(1))]),
     "b-frames": Film(steady(30), options={"bf": "4", "b-pyramid": "normal", "g": "20"}, sounds=[Sound()]),
     "b-frames avi": Film(steady(25), suffix=".avi", sounds=[Sound(codec="pcm_s16le")]),

@@ -64,8 +64,11 @@ def test_probe_tells_the_truth(corpus, name):
         assert float(clip.video.fps) == pytest.approx(1 / (times[1] - times[0]))
     for info, sound in zip(clip.audio, film.sounds, strict=False):
         assert (info.rate, info.channels) == (48000, sound.samples().shape[1])
-        assert float(info.start) == pytest.approx(float(sound.start - film.times[0]), abs=0.001)
-        assert float(info.duration) == pytest.approx(float(sound.seconds), abs=0.003)
+        # AAC is coded in frames of 1024 samples, and its lead-in is only hidden at the start of a file. AVI
+        # gives the first picture of a film with B-frames one frame late.
+        slack = 1024 / 48000 if sound.codec == "aac" else 1 / 25 if path.suffix == ".avi" else 0.003
+        assert float(info.start) == pytest.approx(float(sound.start - film.times[0]), abs=slack + 0.001)
+        assert float(info.duration) == pytest.approx(float(sound.seconds), abs=slack + 0.001)
         if path.suffix not in (".avi", ".mov"):
             assert info.language == sound.language
 
