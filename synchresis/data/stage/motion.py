@@ -181,7 +181,8 @@ def draw_bounces(rng: np.random.Generator, first: float, end: float, height: flo
     gravity = rng.uniform(2.5, 7.0)
     keep = rng.uniform(0.5, 0.88)
     time, speed = first, float(np.sqrt(2 * gravity * height))
-    times, speeds = [], []
+    times: list[float] = []
+    speeds: list[float] = []
     while not times or (speed > 0.12 and time < end):
         times.append(time)
         speeds.append(speed)
