@@ -46,8 +46,13 @@ def test_a_stroke_touches_at_its_time_and_is_stopped_there(seed: int) -> None:
     assert np.allclose(incoming[lands], strokes.speeds()[lands], rtol=2e-3)
     assert (outgoing[lands] < 0.6 * incoming[lands]).all()
     assert (np.abs(incoming[~lands]) < 1.0).all()  # a dodged stroke comes to rest softly
-    fine = strokes.gap(np.arange(-1.0, 4.0, 1e-3))
+    grid = np.arange(-1.0, 4.0, 1e-3)
+    fine = strokes.gap(grid)
     assert (fine >= 0).all()
+    last = np.searchsorted(strokes.times, grid, side="right") - 1
+    follows = np.minimum(last + 1, len(lands) - 1)
+    dodging = (last >= 0) & ~lands[np.maximum(last, 0)] & ~lands[follows]
+    assert (fine[dodging] > 0.2 * strokes.miss).all()  # and stays away
     assert np.abs(np.diff(fine)).max() < 1.6e-3 * max(strokes.speeds().max(), 8.0)  # no jumps
 
 

@@ -91,7 +91,7 @@ class Strokes:
         bottom = np.where(self.lands, 0.0, self.miss)[k]
         speed = (self.rebounds * self.speeds() / self._restless(self.times))[k]
         settle = 1.0 - np.exp(-since / 0.12)
-        after = bottom + (self.rests[k] - bottom) * settle**2 + speed * since * np.exp(-since / 0.06)
+        after = bottom + np.maximum(self.rests[k] - bottom, 0.0) * settle**2 + speed * since * np.exp(-since / 0.06)
         return np.where(last < 0, self.rests[0], after)
 
 

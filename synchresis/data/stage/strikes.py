@@ -274,7 +274,7 @@ def recoil(kind: str, cast: Cast) -> Act:
             out += light.at(-kick * jerk, -0.3 * lift * kick * jerk, 0, shown=lit)
         return out
 
-    return Act(kind, f"a {kind} machine bangs and recoils", shapes, seen, room=0.7, turnable=True)
+    return Act(kind, f"a {kind} machine bangs and recoils", shapes, seen, None, (-0.12, 0.05), room=0.7, turnable=True)
 
 
 def fingers(kind: str, cast: Cast) -> Act:
