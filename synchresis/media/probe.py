@@ -150,6 +150,8 @@ def picture_stream(container: av.container.InputContainer) -> av.VideoStream | N
 
 def packets(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
     """The packets of the streams in file order, up to the end or to where a torn file stops making sense."""
+    if not streams:  # of which demux would make all
+        return
     try:
         for packet in container.demux(*streams):
             if packet.size:  # PyAV ends with an empty packet for each stream

@@ -2,8 +2,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import FILMS, NAMES
-from corpus import Film, number_of, render, steady
+from corpus import FILMS, NAMES, Film, number_of, render, steady
 
 from synchresis.errors import BadInputError
 from synchresis.media import frames, probe, write_film

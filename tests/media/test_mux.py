@@ -4,9 +4,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import FILMS, NAMES
-from corpus import Sound, number_of
-from test_sound import lag
+from corpus import FILMS, NAMES, Sound, lag, number_of
 
 from synchresis.errors import BadInputError
 from synchresis.media import SoundWriter, frames, mux, probe, read_sound

@@ -2,21 +2,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import FILMS
-from corpus import Film, Sound, render, steady
+from corpus import FILMS, Film, Sound, lag, render, steady
 
 from synchresis.errors import BadInputError
 from synchresis.media import SoundWriter, probe, read_sound, stream_sound
 from synchresis.timeline import Span, sample_count
 
 HEARD = [name for name, film in FILMS.items() if film.sounds]
-
-
-def lag(heard: np.ndarray, true: np.ndarray) -> int:
-    """By how many samples `heard` comes after `true`: the highest correlation."""
-    count = len(heard) + len(true)
-    product = np.fft.irfft(np.fft.rfft(heard, count) * np.conj(np.fft.rfft(true, count)), count)
-    return int((product.argmax() + count // 2) % count - count // 2)
 
 
 @pytest.mark.parametrize("name", HEARD)
