@@ -168,6 +168,16 @@ def cut_copy(source: Path, path: Path, at: Fraction) -> Path:
     return path
 
 
+def end_early(source: Path, path: Path, seconds: Fraction) -> Path:
+    """`source` (mp4) with an edit list that stops showing the picture after `seconds`: how phones trim films."""
+    data = bytearray(source.read_bytes())
+    entry = data.index(b"elst") + 12
+    assert int.from_bytes(data[entry - 4 : entry], "big") == 1  # entries
+    data[entry : entry + 4] = int(seconds * 1000).to_bytes(4, "big")
+    path.write_bytes(data)
+    return path
+
+
 def tear(source: Path, path: Path, keep: float) -> Path:
     """The first `keep` (0..1) of the bytes of `source`."""
     data = source.read_bytes()
@@ -238,4 +248,4 @@ FILMS: dict[str, Film] = {
 }
 # The first frame shown of the films that are cut between keyframes.
 CUT_AT = 17
-NAMES = [*FILMS, "edit list mp4", "edit list mov"]
+NAMES = [*FILMS, "edit list mp4", "edit list mov", "early end"]

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import BadInputError, FailureError
 from ..timeline import sample_count, written_beside
+from .edits import end_picture_at
 from .probe import Clip, opened, packets, picture_stream, probe
 from .sound import stream_sound
 
@@ -94,7 +95,10 @@ def mux(
             tags = _tags(clip, title)
             with av.open(str(part.absolute()), "w", options=_options(out, tags, voice)) as result:
                 result.metadata.update(tags)
-                return _copy(clip, source, result, out, voice, original == "keep")
+                lost, tail = _copy(clip, source, result, out, voice, original == "keep")
+            if tail:
+                end_picture_at(part, clip.duration)
+            return lost
     except (av.error.FFmpegError, OSError) as error:
         raise FailureError(f"{out}: could not be written ({error})") from error
 
@@ -121,7 +125,8 @@ def _copy(
     out: Path,
     voice: _Voice | None,
     keep: bool,
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], bool]:
+    """Copies the packets; the streams that were left out, and whether an edit list hides the last frames."""
     picture = picture_stream(source)
     assert picture is not None
     copies = {picture.index: _twin(result, picture, clip, out)}
@@ -143,8 +148,11 @@ def _copy(
     result.start_encoding()
     if voice and out.suffix.lower() == ".avi":
         voice.lead()
+    tail = False
     wanted = [stream for stream in source.streams if stream.index in copies]
     for packet in packets(source, *wanted):
+        if packet.is_discard and packet.stream_index == picture.index and packet.pts is not None:
+            tail = tail or packet.pts * picture.time_base - clip.origin >= clip.duration
         if voice and packet.stream_index == picture.index and packet.dts is not None:
             voice.until(packet.dts * picture.time_base - clip.origin)
         if packet.size <= 2 and packet.stream.type == "subtitle":
@@ -154,7 +162,7 @@ def _copy(
     if voice:
         voice.until(clip.duration)
         voice.finish()
-    return tuple(lost)
+    return tuple(lost), tail
 
 
 def _twin(result: av.container.OutputContainer, stream: av.stream.Stream, clip: Clip, out: Path) -> av.stream.Stream:
@@ -228,7 +236,7 @@ class _Voice:
     def _encode(self, block: np.ndarray, position: int) -> None:
         if not len(block):
             return
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block.T), "fltp", _LAYOUTS[self._channels])
+        frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), "flt", _LAYOUTS[self._channels])
         frame.sample_rate, frame.pts, frame.time_base = self.rate, position, Fraction(1, self.rate)
         self._result.mux(self._stream.encode(frame))
 
@@ -241,7 +249,7 @@ class _Voice:
 
 
 def _spread(block: np.ndarray, channels: int) -> np.ndarray:
-    """One channel goes to all; several go to the first of many."""
+    """One channel goes to left and right; several go to the first of many."""
     if block.shape[1] == 1:
-        return np.repeat(block, channels, axis=1)
+        block = np.repeat(block, min(channels, 2), axis=1)
     return np.pad(block, [(0, 0), (0, channels - block.shape[1])])

@@ -115,7 +115,7 @@ def _sound_from(clip: Clip, track: int, start: Fraction | None) -> _Pieces:
         end = None
         if stream.time_base * info.rate == 1:
             end = sample_count(info.start + info.duration, info.rate)
-        convert = av.AudioResampler(format="fltp")
+        convert = av.AudioResampler(format="flt")  # packed: PyAV reads past the end of eight planes
         for packet in packets(container, stream):
             for frame in decoded(packet):
                 yield from _piece(frame, convert, clip, track, end)
@@ -133,7 +133,7 @@ def _piece(
     if frame.pts is not None:
         position = sample_count(frame.pts * frame.time_base - clip.origin, info.rate)
     for piece in convert.resample(frame):
-        values = piece.to_ndarray().T
+        values = piece.to_ndarray().reshape(-1, info.channels)
         if position is not None and end is not None:
             values = values[: max(end - position, 0)]
         yield position, values

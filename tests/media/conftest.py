@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from corpus import CUT_AT, FILMS, Film, Sound, cut_copy, render, steady
+from corpus import CUT_AT, FILMS, Film, Sound, cut_copy, end_early, render, steady
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Pa
             whole = render(stem.with_name("whole_" + stem.name), Film(times, options={"g": "12"}, sounds=[Sound()]))
             path = cut_copy(whole, stem.with_suffix(f".{suffix}"), times[CUT_AT])
             return path, [float(time - times[CUT_AT]) for time in times[CUT_AT:]], CUT_AT
+        if name == "early end":
+            times = steady(25, 3)
+            whole = render(stem.with_name("whole_early"), Film(times, options={"g": "12"}))
+            path = end_early(whole, stem.with_suffix(".mp4"), Fraction(2))
+            return path, [float(time) for time in times[:51]], 0
         film = FILMS[name]
         return render(stem, film), [float(time - film.times[0]) for time in film.times], 0
 
