@@ -148,6 +148,8 @@ def _copy(
     result.start_encoding()
     if voice and out.suffix.lower() == ".avi":
         voice.lead()
+    # The pauses of mp4 subtitles are packets; the writer makes its own.
+    paused = {s.index for s in source.streams.subtitles if s.codec_context.name == "mov_text"}
     tail = False
     wanted = [stream for stream in source.streams if stream.index in copies]
     for packet in packets(source, *wanted):
@@ -155,8 +157,8 @@ def _copy(
             tail = tail or packet.pts * picture.time_base - clip.origin >= clip.duration
         if voice and packet.stream_index == picture.index and packet.dts is not None:
             voice.until(packet.dts * picture.time_base - clip.origin)
-        if packet.size <= 2 and packet.stream.type == "subtitle":
-            continue  # the pauses of mp4 subtitles are packets, which the writer makes by itself
+        if packet.stream_index in paused and bytes(packet) == b"\0\0":
+            continue
         packet.stream = copies[packet.stream_index]
         result.mux_one(packet)
     if voice:
@@ -168,9 +170,11 @@ def _copy(
 def _twin(result: av.container.OutputContainer, stream: av.stream.Stream, clip: Clip, out: Path) -> av.stream.Stream:
     """A stream of the result that takes the packets of `stream` as they are."""
     codec = stream.codec_context.name if stream.codec_context else None
-    if codec is not None and codec not in result.supported_codecs:
+    held = out.suffix.lower() == ".mkv" if codec is None else codec in result.supported_codecs
+    if not held:
+        what = f"{codec} {stream.type}" if codec else stream.type
         raise BadInputError(
-            f"{out}: {out.suffix} cannot hold the {codec} {stream.type} of {clip.path}; take .mkv or {clip.path.suffix}"
+            f"{out}: {out.suffix} cannot hold the {what} of {clip.path}; take .mkv or {clip.path.suffix}"
         )
     twin = result.add_stream_from_template(stream, opaque=True)
     twin.time_base = stream.time_base

@@ -198,6 +198,24 @@ def test_cover_art_is_kept_and_is_not_the_picture(corpus, tmp_path, sound):
     ]
 
 
+def test_attachments_are_kept_where_they_can_be(corpus, tmp_path, sound):
+    film, fonts = corpus("b-frames")[0], tmp_path / "fonts.mkv"
+    with av.open(str(film)) as source, av.open(str(fonts), "w") as container:
+        copies = {s.index: container.add_stream_from_template(s, opaque=True) for s in source.streams}
+        container.add_attachment("font.ttf", "font/ttf", b"letters")
+        container.start_encoding()
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                container.mux(packet)
+    mux(fonts, sound, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        (attachment,) = container.streams.attachments
+        assert (attachment.metadata["filename"], attachment.data) == ("font.ttf", b"letters")
+    with pytest.raises(BadInputError, match=r"\.mp4 cannot hold the attachment"):
+        mux(fonts, sound, tmp_path / "out.mp4")
+
+
 def test_a_copy_without_a_sound(corpus, tmp_path):
     path, _, _ = corpus("two sounds")
     mux(path, None, tmp_path / "silent.mp4")
