@@ -170,8 +170,8 @@ def _copy(
 def _twin(result: av.container.OutputContainer, stream: av.stream.Stream, clip: Clip, out: Path) -> av.stream.Stream:
     """A stream of the result that takes the packets of `stream` as they are."""
     codec = stream.codec_context.name if stream.codec_context else None
-    held = out.suffix.lower() == ".mkv" if codec is None else codec in result.supported_codecs
-    if not held:
+    fits = stream.type == "attachment" and out.suffix.lower() == ".mkv"
+    if not fits and codec not in result.supported_codecs:
         what = f"{codec} {stream.type}" if codec else stream.type
         raise BadInputError(
             f"{out}: {out.suffix} cannot hold the {what} of {clip.path}; take .mkv or {clip.path.suffix}"

@@ -46,7 +46,10 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """One sound track of a clip: rate in Hz, start on the axis of the clip (s), duration (s)."""
+    """One sound track of a clip: rate in Hz, start on the axis of the clip (s), duration (s).
+
+    index: of its stream in the container.
+    """
 
     rate: int
     channels: int
@@ -54,6 +57,7 @@ class AudioInfo:
     start: Fraction
     duration: Fraction
     language: str | None
+    index: int
 
 
 @dataclass(frozen=True)
@@ -94,10 +98,10 @@ def probe(path: str | Path | Clip) -> Clip:
         facts = {s.index: _Facts(s) for s in container.streams if s is picture or s.type == "audio"}
         _measure(container, facts)
         shown = facts.pop(picture.index) if picture else None
-        heard = [fact for fact in facts.values() if fact.frame is not None]
-        if shown and shown.count and not shown.frame:
+        heard = [fact for fact in facts.values() if fact.count and fact.frame is not None]
+        if shown and shown.count and shown.frame is None:
             raise BadInputError(f"{path}: its picture cannot be decoded")
-        video = _video_info(shown) if shown and shown.frame else None
+        video = _video_info(shown) if shown and shown.count else None
         if shown and video:
             origin = video.start
             duration = shown.end(1 / video.fps) - origin
@@ -156,15 +160,16 @@ def packets(container: av.container.InputContainer, *streams: av.stream.Stream) 
         for packet in container.demux(*streams):
             if packet.size:  # PyAV ends with an empty packet for each stream
                 yield packet
-    except av.error.InvalidDataError:
+    except av.error.FFmpegError:
         return
 
 
 def decoded(packet: av.Packet) -> list[av.VideoFrame] | list[av.AudioFrame]:
-    """The frames that a packet completes. Damaged packets, as at the torn end of a file, give none."""
+    """The frames that a packet completes. Damaged packets, as at the torn end of a file, give none: decoders
+    complain of them in many ways."""
     try:
         return packet.decode()
-    except av.error.InvalidDataError:
+    except av.error.FFmpegError:
         return []
 
 
@@ -172,7 +177,7 @@ def flushed(stream: av.stream.Stream) -> list[av.VideoFrame] | list[av.AudioFram
     """The frames that the decoder still holds after the last packet."""
     try:
         return stream.decode(None)
-    except (av.error.InvalidDataError, av.error.EOFError):
+    except av.error.FFmpegError:
         return []
 
 
@@ -262,6 +267,7 @@ def _audio_info(fact: _Facts, origin: Fraction) -> AudioInfo:
         start=start - origin,
         duration=fact.end(Fraction(frame.samples, frame.sample_rate)) - start,
         language=stream.language,
+        index=stream.index,
     )
 
 

@@ -105,7 +105,7 @@ def _decoded_sound(clip: Clip, track: int, start: Fraction) -> _Pieces:
 def _sound_from(clip: Clip, track: int, start: Fraction | None) -> _Pieces:
     info = clip.audio[track]
     with opened(clip.path) as container:
-        stream = [s for s in container.streams.audio if s.codec_context is not None][track]
+        stream = container.streams[info.index]
         if start is not None:
             try:
                 container.seek(int((start + clip.origin) / stream.time_base), stream=stream)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from corpus import Film, Sound, number_of, render, steady, tear
 
-from synchresis.errors import BadInputError
+from synchresis.errors import BadInputError, FailureError
 from synchresis.media import SoundWriter, frames, mux, probe, read_sound
 
 
@@ -89,6 +89,27 @@ def test_random_bytes_are_never_taken_for_media(tmp_path):
         path.write_bytes(random.bytes(int(random.integers(1, 30000))))
         with pytest.raises(BadInputError, match=path.name):
             probe(path)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "aac"), (".mkv", "flac"), (".avi", "pcm_s16le")])
+def test_damaged_films_are_read_as_far_as_possible_or_refused(tmp_path, sound, suffix, codec):
+    random = np.random.default_rng(5)
+    film = Film(steady(25, 1), suffix=suffix, sounds=[Sound(seconds=Fraction(1), codec=codec)])
+    whole = render(tmp_path / "whole", film).read_bytes()
+    path, out, outcomes = tmp_path / f"damaged{suffix}", tmp_path / f"out{suffix}", []
+    for i in range(12):
+        data = bytearray(whole)
+        for place in random.integers(0, len(data) if i % 2 else 1500, random.integers(1, 30)):
+            data[place] = random.integers(0, 256)
+        path.write_bytes(data)
+        try:
+            seen = sum(1 for _ in frames(path, rate=25))
+            mux(path, sound, out, original="keep", overwrite=True)
+            outcomes.append(seen > 0)
+        except (BadInputError, FailureError):
+            outcomes.append(False)
+    assert any(outcomes)
+    assert {p.name for p in tmp_path.iterdir()} <= {"sound.wav", f"whole{suffix}", path.name, out.name}
 
 
 def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
