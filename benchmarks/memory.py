@@ -28,7 +28,7 @@ from synchresis.timeline import Track
 
 FPS = 25
 ALLOWED = 1.10
-SOUND = [sys.executable, "-m", "synchresis", "sound", "{film}", "--overwrite", "--out", "{out}"]
+SOUND = [str(Path(sys.executable).with_name("synchresis")), "sound", "{film}", "--overwrite", "--out", "{out}"]
 MEDIA = [sys.executable, __file__, "--read-and-mux", "{film}", "{out}"]
 
 

@@ -188,9 +188,14 @@ def test_a_missing_file_a_folder_and_an_unknown_suffix(tmp_path):
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "take.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="full"), written_beside(path) as part:
-        part.write_text("half")
-        raise RuntimeError("disk full")
+
+    def fail():
+        with written_beside(path) as part:
+            part.write_text("half")
+            raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="full"):
+        fail()
     assert [p.name for p in tmp_path.iterdir()] == ["take.txt"]
     assert path.read_text() == "old"
     with written_beside(path) as part:

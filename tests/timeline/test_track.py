@@ -1,3 +1,4 @@
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -22,7 +23,7 @@ def tracks(draw, smallest=1):
 @given(tracks(), st.lists(st.fractions(0, 1, max_denominator=997), max_size=5))
 def test_slices_of_neighbouring_spans_join_to_the_whole(track, cuts):
     edges = [track.start, *(track.start + cut * track.duration for cut in sorted(cuts)), track.span.end]
-    pieces = [track.slice(Span(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    pieces = [track.slice(Span(a, b)) for a, b in itertools.pairwise(edges)]
     whole = concat(pieces)
     assert np.array_equal(whole.values, track.values)
     assert (whole.rate, whole.start) == (track.rate, track.start)
