@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ from synchresis.data.stage import film
 from synchresis.media import probe, read_sound, write_film
 from synchresis.systems import load
 from synchresis.systems.pocket import Pocket
-from synchresis.timeline import Onsets, Track, detect_onsets, rms_envelope
+from synchresis.timeline import Onsets, Span, Track, detect_onsets, rms_envelope
 from synchresis.timeline.files import write_envelope, write_onsets
 from synchresis.timeline.onsets import f1, match, pick_peaks, shift_null
 
@@ -100,10 +101,8 @@ def stage(pocket: Pocket, folder: Path, count: int, recordings: Path | None) -> 
     line("stage: correlation with the loudness it was told", loud)
 
 
-def clip_span(clip) -> object:  # noqa: ANN001
-    from fractions import Fraction
+def clip_span(clip) -> object:
 
-    from synchresis.timeline import Span
 
     return Span(Fraction(0), clip.duration)
 
@@ -122,7 +121,8 @@ def hammer(pocket: Pocket) -> None:
     take = pocket.sound(path, prompt="hammer on metal", seed=0)
     heard = detect_onsets(Track(take.samples[:, 0], take.rate)).times
     hits = match(heard, HAMMER, 0.1)
-    print(f"hammer: mode {take.report.get('mode')}, {hits} of 4 strikes within 100 ms, {len(heard) - hits} extra: {heard}")
+    extra = len(heard) - hits
+    print(f"hammer: mode {take.report['mode']}, {hits} of 4 strikes within 100 ms, {extra} extra: {heard.round(2)}")
 
 
 def words(pocket: Pocket, folder: Path, recordings: Path, judge_path: Path, takes: int) -> None:
@@ -146,7 +146,7 @@ def words(pocket: Pocket, folder: Path, recordings: Path, judge_path: Path, take
                 take = pocket.sound(still, prompt=prompt, seed=seed, envelope=envelope)
                 return float(judge.classify(take.samples[:, 0], take.rate)[0] == label)
 
-            def loudness_of(recording) -> Path:  # noqa: ANN001
+            def loudness_of(recording) -> Path:
                 path = folder / "loudness.csv"
                 write_envelope(path, rms_envelope(Track(recording.samples, mel.RATE), 100))
                 return path

@@ -44,7 +44,7 @@ from synchresis.timeline.time import sample_count
 from synchresis.timeline.track import Track
 
 if TYPE_CHECKING:
-    pass
+    from synchresis.systems.take import Take
 
 CELL_RATE = Fraction(100)     # Hz, of loudness and of the codec's frames
 RATE = 48_000                 # Hz, mono: what films carry
@@ -55,7 +55,7 @@ GUIDED = (0.1, 0.9)           # the part of the flow in which guidance acts; els
 WINDOW, OVERLAP = 128, 32     # latents: 5.12 s, 1.28 s
 TURNS = 1                     # of Griffin-Lim: more smear rain, none leaves pitch hoarse
 CHUNK, MARGIN = 200, 28       # latents decoded at once, and their context on each side
-LOUD_DB = -20.0               # RMS of the loud cells (95th percentile) when the level is ours to choose
+LOUD_DB = -18.0               # RMS of the loudest 100 ms when the level is ours to choose
 PHASES = 1 << 40              # the noise stream of the decoder, out of the way of the sampler's
 SINK = np.linspace(2.0, 16.0, 12)  # dB under an onset's level, over the 120 ms before it
 ACCENT = 5                    # cells after an onset over which its level falls by 1 dB a cell
@@ -303,8 +303,10 @@ class Pocket:
         chosen = latents[0, -CELLS:].T.reshape(-1).cpu().numpy().astype(np.float64) * 20.0
         if plan.onsets is not None:
             chosen = held_to_onsets(chosen, plan.onsets)
-        chosen = chosen - max(float(np.quantile(chosen, 0.95)), -40.0) + LOUD_DB
-        return Track((10 ** (chosen / 20) * (chosen > LOUD_DB - 58)).astype(np.float32), CELL_RATE)
+        amplitude = 10 ** (chosen / 20)
+        loudest = np.sqrt(np.convolve(np.square(amplitude), np.full(10, 0.1), mode="same").max())
+        amplitude *= 10 ** (LOUD_DB / 20) / max(loudest, 10**-2.5)
+        return Track(np.where(amplitude > mel.FLOOR, amplitude, 0.0).astype(np.float32), CELL_RATE)
 
     @torch.no_grad()
     def _decode(self, plan: PocketPlan, latents: torch.Tensor, level: Track, first: int, stop: int) -> np.ndarray:
@@ -313,7 +315,8 @@ class Pocket:
         shapes = self.codec.decode(latents[..., begin:end][:, : self.codec.config.latent])
         hop = mel.HOP * CELLS
         noise = torch.from_numpy(normal(plan.seed, 1, begin * hop, end * hop, stream=PHASES))
-        sound = Track(mel.invert(shapes.cpu(), noise, TURNS)[0].numpy(), Fraction(mel.RATE), Fraction(begin, mel.LATENT_RATE))
+        samples = mel.invert(shapes.cpu(), noise, TURNS)[0].numpy()
+        sound = Track(samples, Fraction(mel.RATE), Fraction(begin, mel.LATENT_RATE))
         told = Track(level.values[begin * CELLS : end * CELLS], CELL_RATE, Fraction(begin * CELLS, 100))
         shaped = impose_envelope(sound, told, max_db=60.0)
         return shaped.values[(first - begin) * hop : (stop - begin) * hop]

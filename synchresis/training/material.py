@@ -13,9 +13,9 @@ from multiprocessing import get_context
 
 import numpy as np
 import torch
-from synchresis.data.recordings import Recording, words
 
 from synchresis.codecs import mel
+from synchresis.data.recordings import Recording, words
 from synchresis.data.stage import sounds
 from synchresis.timeline.onsets import detect_onsets
 from synchresis.timeline.track import Track
