@@ -88,10 +88,11 @@ def _watch_window(window: np.ndarray, net: "Watcher") -> np.ndarray:
     from synchresis.nn.watcher import relative_loudness
 
     seen = window.swapaxes(0, 1)
-    both = torch.from_numpy(np.concatenate([seen, mirrored(seen)]))
+    device = next(net.parameters()).device
+    both = torch.from_numpy(np.concatenate([seen, mirrored(seen)])).to(device)
     with torch.inference_mode():
         onset, loudness, confidence = (value.mean(dim=0) for value in net(both))
-        told = torch.stack([onset.sigmoid(), relative_loudness(loudness), confidence.sigmoid()]).numpy()
+        told = torch.stack([onset.sigmoid(), relative_loudness(loudness), confidence.sigmoid()]).cpu().numpy()
     return np.concatenate([told, np.repeat(change(seen[0]), 2)[None]])
 
 

@@ -1,13 +1,15 @@
 """Training of the watcher on films of the stage.
 
 Films are rendered once into a shelf of motion grids (`render_shelf`), from which the training reads
-(`train_watcher`). Every label is weighted by how well its event can be seen: an unseen onset is not a negative,
-it is left out (notes on watching: invisible labels set the ceiling). Everything is a function of its seeds.
+(`fit_watcher`); `train_watcher` does both and writes the weights. Every label is weighted by how well its event
+can be seen: an unseen onset is not a negative, it is left out (notes on watching: invisible labels set the
+ceiling). Everything is a function of its seeds.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,15 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from synchresis.encoders.motion import CHANNELS, RATE, SEEN_RATE, frame_numbers, motion_grids
-from synchresis.nn.watcher import Watcher, WatcherConfig, loudness_code
+from synchresis.nn.watcher import Watcher, WatcherConfig, loudness_code, save_watcher
 from synchresis.timeline import Track
 from synchresis.timeline.onsets import match, pick_peaks
 from synchresis.training.loop import train
 
-SECONDS = 3.0
+FILMS = 3000
+STEPS = 1700
 FRAMES = 75
+"""Of one film: 3 s."""
 CELLS = 2 * FRAMES
 MOST_ONSETS = 48
 LABEL_WIDTH = 0.025
@@ -213,7 +217,7 @@ def loss_of(net: Watcher, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
     return onset + 0.5 * (level * share).mean() + 0.1 * sure
 
 
-def train_watcher(
+def fit_watcher(
     shelf: Shelf,
     *,
     steps: int,
@@ -239,6 +243,30 @@ def train_watcher(
         )
     net.load_state_dict(weights)
     return net.eval()
+
+
+def train_watcher(
+    out: Path,
+    *,
+    cache: Path | None = None,
+    films: int = FILMS,
+    steps: int | None = None,
+    seed: int = 0,
+    report: Callable[[int, float], None] | None = None,
+) -> Watcher:
+    """Renders `films` films (seeds 0, 1, ...), trains on them and writes the weights to `out` (safetensors).
+
+    cache: the folder in which rendered films are kept between runs; without it they are rendered for this run
+    only. The packaged weights were made with the defaults.
+    """
+    steps = steps or STEPS
+    with TemporaryDirectory() as passing:
+        folder = (cache or Path(passing)) / "watcher"
+        render_shelf(folder, range(films), training_film)
+        net = fit_watcher(load_shelf(folder, films), steps=steps, seed=seed, report=report)
+    notes = {"films": str(films), "steps": str(steps), "seed": str(seed)}
+    save_watcher(out, net, notes)
+    return net
 
 
 def area_under_curve(values: np.ndarray, positive: np.ndarray) -> float:

@@ -112,7 +112,7 @@ def test_the_truth_scores_one_and_its_shift_does_not(shelf: Shelf) -> None:
 
 def test_training_learns_and_is_the_same_twice(shelf: Shelf, tmp_path: Path) -> None:
     losses: list[float] = []
-    net = training.train_watcher(
+    net = training.fit_watcher(
         shelf, steps=90, films=6, seed=3, peak=1e-2, config=SMALL, report=lambda _, loss: losses.append(loss)
     )
     assert np.mean(losses[-20:]) < 0.85 * np.mean(losses[:20])
@@ -121,5 +121,12 @@ def test_training_learns_and_is_the_same_twice(shelf: Shelf, tmp_path: Path) -> 
     assert loudness.shape == (16, 150)
     save_watcher(tmp_path / "w.safetensors", net)
     assert np.array_equal(training.seen_on(load_watcher(tmp_path / "w.safetensors"), shelf)[0], onset)
-    twice = [training.train_watcher(shelf, steps=2, films=4, seed=3, config=SMALL).state_dict() for _ in range(2)]
+    twice = [training.fit_watcher(shelf, steps=2, films=4, seed=3, config=SMALL).state_dict() for _ in range(2)]
     assert all(torch.equal(twice[0][name], twice[1][name]) for name in twice[0])
+
+
+def test_training_renders_trains_and_writes(tmp_path: Path) -> None:
+    net = training.train_watcher(tmp_path / "w.safetensors", cache=tmp_path / "stage", films=16, steps=1)
+    assert len(training.load_shelf(tmp_path / "stage" / "watcher")) == 16
+    loaded = load_watcher(tmp_path / "w.safetensors").state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in net.state_dict().items())
