@@ -5,23 +5,25 @@ command gives the same weights on the same machine; what was used is written int
 """
 
 import json
+import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from synchresis.data.recordings import load_recordings
 
+from synchresis.data.recordings import load_recordings, split
 from synchresis.errors import BadInputError
 from synchresis.nn.mel_vae import MelVAE, MelVAEConfig
 from synchresis.training.codec import train_codec
 from synchresis.training.generator import train_generator
 from synchresis.training.material import Pool, build_pool, phrases
+from synchresis.training.watcher import train_watcher
 
 PARTS = ("watcher", "codec", "generator")
-STEPS = {"codec": 4000, "generator": 3000}     # the packaged weights
-ITEMS = 3000                                   # ten-second items of the pool
+STEPS = {"codec": 3600, "generator": 2600}     # as the packaged weights were trained
+ITEMS = 3000                                   # ten-second sounds that codec and generator learn from
 Report = Callable[[int, float], None]
 
 
@@ -34,7 +36,6 @@ def train(
     seed: int = 0,
     steps: int | None = None,
     items: int = ITEMS,
-    workers: int = 1,
     report: Report | None = None,
 ) -> Path:
     """Train one part, or "all", and write its weights into the folder `out`; the folder is returned.
@@ -45,16 +46,13 @@ def train(
     """
     if part not in (*PARTS, "all"):
         raise BadInputError(f"pocket has no part called {part!r}: choose from {', '.join(PARTS)}, all")
+    if part != "watcher" and recordings is None:
+        raise BadInputError("codec and generator learn from real recordings: give their folder with --recordings")
     out.mkdir(parents=True, exist_ok=True)
     if part in ("watcher", "all"):
-        from synchresis.training.watcher import train_watcher
-
         train_watcher(out / "watcher.safetensors", cache=stage, seed=seed, steps=steps, report=report)
-        describe(out, watcher={"seed": seed, "steps": steps})
-    if part in ("codec", "generator", "all"):
-        if recordings is None:
-            raise BadInputError("codec and generator learn from real recordings: give their folder with --recordings")
-        pool = build_pool([r for r in load_recordings(recordings) if r.fold != 4], items, seed, workers)
+    if recordings is not None and part != "watcher":
+        pool = build_pool(split(load_recordings(recordings))[0], items, seed, workers=os.cpu_count() or 1)
         if part in ("codec", "all"):
             _codec(out, pool, seed, steps or STEPS["codec"], items, report)
         if part in ("generator", "all"):

@@ -1,18 +1,25 @@
 """Training of codec and generator at a size that fits a test."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 import torch
+from safetensors.torch import load_file
 
 from synchresis.codecs import mel
 from synchresis.data.recordings import Recording
+from synchresis.errors import BadInputError
 from synchresis.nn.mel_vae import MelVAEConfig
-from synchresis.nn.sounder import SounderConfig
+from synchresis.nn.sounder import Sounder, SounderConfig
 from synchresis.training import material
 from synchresis.training.codec import train_codec
 from synchresis.training.generator import blurred, relative_level, train_generator
 from synchresis.training.loop import Average, rate_at, train
 from synchresis.training.material import Pool, build_pool
+from synchresis.training.pocket import train as train_pocket
 
 SMALL_CODEC = MelVAEConfig(latent=8, fine=16, width=24, encoder_blocks=1, decoder_blocks=1)
 SMALL_GENERATOR = SounderConfig(latent=8, width=32, depth=2, heads=2, control_depth=1, told=16)
@@ -85,6 +92,26 @@ def test_codec_and_generator_learn(pool: Pool) -> None:
     losses.clear()
     train_generator([pool], codec, 120, 7, lambda _, loss: losses.append(loss), SMALL_GENERATOR)
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
+
+
+def test_the_parts_of_pocket_are_written_and_load(tmp_path: Path) -> None:
+    """From a folder of recordings to weights that are read back; the real sizes, two steps each."""
+    folder = tmp_path / "data" / "percussion"
+    folder.mkdir(parents=True)
+    soundfile.write(folder / "drum_snare_hard.flac", recordings()[2].samples, mel.RATE)
+    out = tmp_path / "weights"
+    with pytest.raises(BadInputError, match="--recordings"):
+        train_pocket("all", out)
+    with pytest.raises(BadInputError, match="no codec yet"):
+        train_pocket("generator", out, recordings=tmp_path / "data", items=2, steps=2)
+    train_pocket("codec", out, recordings=tmp_path / "data", items=2, steps=2)
+    train_pocket("generator", out, recordings=tmp_path / "data", items=2, steps=2)
+    described = json.loads((out / "system.json").read_text())
+    assert described["generator_training"] == {"seed": 0, "steps": 2, "items": 2}
+    assert "snare" in described["vocabulary"]
+    net = Sounder(SounderConfig(**described["generator"]))
+    net.load_state_dict({k: v.float() for k, v in load_file(out / "generator.safetensors").items()})
+    assert torch.isfinite(net.latent_mean).all()
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_change() -> None:
