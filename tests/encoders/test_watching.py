@@ -120,3 +120,14 @@ def test_clear_events_are_picked_at_their_times() -> None:
 def test_the_threshold_follows_the_clip() -> None:
     onsets = pick(told(bumps([1.0, 2.5, 4.2], [0.30, 0.25, 0.28])))
     assert len(onsets) == 3
+
+
+def test_what_hardly_shows_is_not_picked() -> None:
+    assert len(pick(told(bumps([1.0, 2.5, 4.2], [0.15, 0.12, 0.1])))) == 0
+    onsets = pick(told(bumps([1.0, 2.0, 3.0, 4.2], [0.8, 0.8, 0.8, 0.3])))
+    assert onsets.times == pytest.approx([1.0, 2.0, 3.0], abs=0.011)
+
+
+def test_a_strong_event_does_not_hide_others_far_away() -> None:
+    curve = bumps([1.0, 1.5, 2.0, 20.0, 21.0, 22.0], [0.95, 0.95, 0.95, 0.4, 0.4, 0.4], seconds=30)
+    assert len(pick(told(curve))) == 6
