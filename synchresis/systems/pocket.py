@@ -59,7 +59,7 @@ LOUD_DB = -18.0               # RMS of the loudest 100 ms when the level is ours
 PHASES = 1 << 40              # the noise stream of the decoder, out of the way of the sampler's
 SINK = np.linspace(2.0, 16.0, 12)  # dB under an onset's level, over the 120 ms before it
 ACCENT = 5                    # cells after an onset over which its level falls by 1 dB a cell
-SURE, UNSURE = 0.5, 0.3       # mean confidence of the watcher: above, onsets lead; below, the picture is not used
+SURE, UNSURE = 0.6, 0.45       # mean confidence of the watcher: above, onsets lead; below, the picture is not used
 
 WEIGHTS = Path(__file__).parent / "pocket_weights"
 PARTS = ("watcher", "codec", "generator")
