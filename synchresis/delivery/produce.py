@@ -24,8 +24,28 @@ from synchresis.errors import FailureError
 from synchresis.media import Clip, SoundWriter, probe, read_sound, stream_sound
 from synchresis.media.mux import Original, mux
 from synchresis.systems.request import Plan, Progress, SoundRequest, System, quiet
-from synchresis.systems.take import Take
 from synchresis.timeline import sample_count, written_beside
+
+
+@dataclass(frozen=True, eq=False)
+class Take:
+    """samples [N, channels] float32 at `rate` Hz, exactly as long as the picture of `clip`."""
+
+    samples: np.ndarray
+    rate: int
+    recipe: dict[str, Any]
+    report: dict[str, Any]
+    clip: Path
+
+    def save(self, path: str | Path, original: str = "drop", overwrite: bool = False) -> Path:
+        """Writes the take, with its recipe and its report beside it, and returns where.
+
+        A .wav (24 bit) or .flac holds the sound alone; .mp4, .mov, .mkv, .webm and .avi hold the clip with
+        the sound, its picture untouched. `original` says what becomes of the clip's own sound: "drop", "keep"
+        as a second track, or "mix" into the new one. These are the same bytes that the command line writes.
+        Raises BadInputError for another suffix, or where there is such a file and not `overwrite`.
+        """
+        return _save(self, Path(path), original, overwrite)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +110,7 @@ def deliver(made: Draft, outputs: Outputs, original: str, picture: bool, progres
     return lost
 
 
-def save(take: Take, path: Path, original: str, overwrite: bool) -> Path:
-    """What `Take.save` does."""
+def _save(take: Take, path: Path, original: str, overwrite: bool) -> Path:
     outputs = Outputs(path)
     clip = probe(take.clip)
     check_form(path, original, clip)

@@ -44,7 +44,7 @@ from synchresis.timeline.time import sample_count
 from synchresis.timeline.track import Track
 
 if TYPE_CHECKING:
-    from synchresis.systems.take import Take
+    from synchresis.delivery.produce import Take
 
 CELL_RATE = Fraction(100)     # Hz, of loudness and of the codec's frames
 RATE = 48_000                 # Hz, mono: what films carry
