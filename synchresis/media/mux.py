@@ -110,7 +110,7 @@ def _tags(clip: Clip, title: str | None) -> dict[str, str]:
 
 def _options(out: Path, tags: dict[str, str], voice: _Voice | None) -> dict[str, str]:
     if out.suffix.lower() not in _EDITED:
-        return {}
+        return {"fflags": "+bitexact"}  # or Matroska draws a random identifier, and no take is made twice
     # Edit lists are counted in the time scale of the film: with that of the sound they are exact.
     options = {"movie_timescale": str(voice.rate)} if voice else {}
     if set(tags) - _CLASSIC_TAGS:
