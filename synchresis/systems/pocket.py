@@ -59,7 +59,7 @@ LOUD_DB = -18.0               # RMS of the loudest 100 ms when the level is ours
 PHASES = 1 << 40              # the noise stream of the decoder, out of the way of the sampler's
 SINK = np.linspace(2.0, 16.0, 12)  # dB under an onset's level, over the 120 ms before it
 ACCENT = 5                    # cells after an onset over which its level falls by 1 dB a cell
-SURE, UNSURE = 0.6, 0.45       # mean confidence of the watcher: above, onsets lead; below, the picture is not used
+SURE, UNSURE = 0.6, 0.45       # of `sureness`: from the first on onsets lead; under the second the picture is not used
 
 WEIGHTS = Path(__file__).parent / "pocket_weights"
 PARTS = ("watcher", "codec", "generator")
@@ -150,16 +150,21 @@ class Pocket:
             told = read_envelope(Path(request.envelope))
         if onsets is None and told is None:
             seen, loudness, watched = self.watch(clip, progress)
-            confidence = float(np.mean(watched.confidence.values)) if len(watched.confidence.values) else 0.0
+            confidence = sureness(watched, seen)
             if confidence >= SURE and len(seen):
                 onsets = seen
             elif confidence >= UNSURE:
                 hint = loudness
-                notes.append(f"the watcher is unsure of what it sees (confidence {confidence:.2f}): "
-                             "its loudness leads, not its onsets; --onsets FILE overrides")
+                why = "is unsure of what it sees" if len(seen) else "sees no separate onset"
+                notes.append(
+                    f"the watcher {why} (confidence {confidence:.2f}): "
+                    "the loudness it sees leads, not onsets; --onsets FILE overrides"
+                )
             else:
-                notes.append(f"the watcher sees nothing that sounds (confidence {confidence:.2f}): "
-                             "the prompt alone leads; --onsets or --envelope override")
+                notes.append(
+                    f"the watcher sees nothing that sounds (confidence {confidence:.2f}): "
+                    "the prompt alone leads; --onsets or --envelope override"
+                )
         mode = "onsets" if onsets is not None else "loudness" if told is not None or hint is not None else "prompt"
         reference = None if request.like is None else self._reference(request.like)
         notes += self._strange_words(request.prompt)
@@ -364,6 +369,15 @@ def held_to_onsets(level: np.ndarray, onsets: Onsets) -> np.ndarray:
             ceiling += -1.0 if since < ACCENT else 0.1
             ceiling = max(min(ceiling, held[cell] + 1.5), -60.0)
     return held
+
+
+def sureness(watched: Watched, onsets: Onsets) -> float:
+    """How sure the watcher is of a clip, 0..1: its mean confidence at the onsets it saw, or all over if it saw none.
+
+    At the onsets, since a slow rhythm leaves long stretches in which rightly nothing is seen to sound.
+    """
+    values = watched.confidence.at(onsets.times) if len(onsets) else watched.confidence.values
+    return float(np.mean(values)) if len(values) else 0.0
 
 
 def seen_loudness(watched: Watched, onsets: Onsets, duration: Fraction) -> Track:

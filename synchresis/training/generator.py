@@ -4,7 +4,7 @@ What it is told is spoiled on purpose: the loudness is blurred and its absolute 
 left out at times, so that each can be given alone and each can be guided (Ho and Salimans 2022).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +44,7 @@ class Batch:
     onsets: torch.Tensor      # [B, 4 CROP]
     reference: torch.Tensor   # [B, 256]
     texts: list[str]
+    reshaped: torch.Tensor    # [B], whether the level has nothing to do with the text
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Encoded:
     onsets: torch.Tensor      # [N, cells]
     references: torch.Tensor  # [N, 2, 256], of the first and the second half
     labels: list[str]
+    reshaped: torch.Tensor    # [N]
 
 
 @torch.no_grad()
@@ -71,7 +73,7 @@ def encode_pool(pool: Pool, vae: MelVAE) -> Encoded:
         half = shapes.shape[-1] // 2
         references.append(torch.stack([reference_statistics(shapes[..., :half], loud[:, :half]),
                                        reference_statistics(shapes[..., half:], loud[:, half:])], dim=1))
-    return Encoded(torch.cat(latents), level, pool.onsets, torch.cat(references), pool.labels)
+    return Encoded(torch.cat(latents), level, pool.onsets, torch.cat(references), pool.labels, pool.reshaped)
 
 
 def batches(data: Encoded, mean: torch.Tensor, std: torch.Tensor, draw: torch.Generator) -> Iterator[Batch]:
@@ -96,6 +98,7 @@ def batches(data: Encoded, mean: torch.Tensor, std: torch.Tensor, draw: torch.Ge
             onsets=torch.stack([data.onsets[r, c] for r, c in zip(rows, cells, strict=True)]),
             reference=torch.stack([data.references[r, number(0, 2)] for r in rows]),
             texts=texts,
+            reshaped=data.reshaped[rows],
         )
 
 
@@ -106,12 +109,14 @@ def loss_of(net: Sounder, batch: Batch, draw: torch.Generator) -> torch.Tensor:
     def chance(probability: float) -> torch.Tensor:
         return torch.rand(size, generator=draw) < probability
 
-    wordless = chance(0.3)
+    wordless = chance(0.2)
     texts = [None if drop else text for drop, text in zip(wordless.tolist(), batch.texts, strict=True)]
-    told = net.told(texts, batch.reference, chance(0.45))
+    told = net.told(texts, batch.reference, chance(0.35))
     control = control_tensor(batch.told_level, batch.onsets, CROP)
-    with_level, with_onsets = chance(0.55)[:, None, None], chance(0.6)[:, None, None]
-    keep = torch.cat([with_level.expand(-1, CELLS + 1, 1), with_onsets.expand(-1, CELLS + 1, 1)], dim=1)
+    free = chance(0.25)
+    # A level that has nothing to do with the text must be told: or the text learns that anything goes.
+    with_level, with_onsets = (chance(0.5) & ~free) | batch.reshaped, chance(0.6) & ~free
+    keep = torch.stack([with_level, with_onsets], dim=1).repeat_interleave(CELLS + 1, dim=1)[..., None]
     control = torch.where(keep, control, torch.zeros(()))
     t = training_times(size, draw, "logit_normal")
     noise = torch.randn(batch.latents.shape, generator=draw)
@@ -120,33 +125,28 @@ def loss_of(net: Sounder, batch: Batch, draw: torch.Generator) -> torch.Tensor:
 
 
 def train_generator(
-    pools: Sequence[Pool],
+    pool: Pool,
     vae: MelVAE,
     steps: int,
     seed: int,
     report: Callable[[int, float], None] | None = None,
     config: SounderConfig | None = None,
+    start: Sounder | None = None,
 ) -> Sounder:
-    """A generator trained from nothing on the pools, seen through the codec."""
+    """A generator trained on the pool as the codec sees it: from nothing, or on from `start`."""
     torch.manual_seed(seed)
-    net = Sounder(config or SounderConfig(latent=vae.config.latent))
-    encoded = [encode_pool(pool, vae) for pool in pools]
-    data = Encoded(
-        torch.cat([e.latents for e in encoded]),
-        torch.cat([e.level for e in encoded]),
-        torch.cat([e.onsets for e in encoded]),
-        torch.cat([e.references for e in encoded]),
-        [label for e in encoded for label in e.labels],
-    )
-    net.latent_mean.copy_(data.latents.mean(dim=(0, 2))[:, None])
-    net.latent_std.copy_(data.latents.std(dim=(0, 2))[:, None].clamp_min(0.05))
+    net = start or Sounder(config or SounderConfig(latent=vae.config.latent))
+    data = encode_pool(pool, vae)
+    if start is None:
+        net.latent_mean.copy_(data.latents.mean(dim=(0, 2))[:, None])
+        net.latent_std.copy_(data.latents.std(dim=(0, 2))[:, None].clamp_min(0.05))
     draw = torch.Generator().manual_seed(seed + 1)
     weights = train(
         net,
         batches(data, net.latent_mean, net.latent_std, draw),
         lambda batch: loss_of(net, batch, draw),  # type: ignore[arg-type]
         steps=steps,
-        peak=1.5e-3,
+        peak=1.5e-3 if start is None else 1e-3,
         report=report,
     )
     net.load_state_dict(weights)

@@ -28,12 +28,17 @@ EVENTFUL = ("dog", "rooster", "baby", "sneez", "clock")   # recordings that are 
 
 @dataclass(frozen=True)
 class Pool:
-    """Items ready to learn from: shapes [N, 128, CELLS] float16, level [N, CELLS] dB, onsets [N, CELLS], labels [N]."""
+    """Items ready to learn from.
+
+    shapes [N, 128, CELLS] float16, level [N, CELLS] dB, onsets [N, CELLS] strengths, labels [N], reshaped [N] whether
+    the level has nothing to do with the label.
+    """
 
     shapes: torch.Tensor
     level: torch.Tensor
     onsets: torch.Tensor
     labels: list[str]
+    reshaped: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -133,8 +138,8 @@ def _tilt(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.fft.irfft(spectrum * 10 ** (rng.normal(0, 1.2) * octaves / 20), len(sound)).astype(np.float32)
 
 
-def recorded(recording: Recording, rng: np.random.Generator) -> np.ndarray:
-    """Ten seconds made of one recording: [SAMPLES] float32, peak at most 1."""
+def recorded(recording: Recording, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+    """Ten seconds made of one recording, [SAMPLES] float32 with a peak of at most 1; and whether they are reshaped."""
     sound = _stretch(recording.samples, float(np.exp(rng.normal(0.0, 0.05))))
     eventful = any(word in recording.label for word in EVENTFUL)
     if recording.fold is None:
@@ -143,13 +148,15 @@ def recorded(recording: Recording, rng: np.random.Generator) -> np.ndarray:
         out = _scatter(_events(sound), rng)
     else:
         out = _loop(sound, rng)
-    if rng.random() < (0.3 if eventful else 0.5):
+    reshaped = rng.random() < (0.3 if eventful else 0.5)
+    if reshaped:
         out = _reshape(out, rng)
-    return _finish(_tilt(out, rng), rng)
+    return _finish(_tilt(out, rng), rng), reshaped
 
 
-def rendered(kind: str, rng: np.random.Generator) -> np.ndarray:
+def rendered(kind: str, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
     """Ten seconds of a formula sound: strikes thrown on a timeline, or a texture under a wandering control."""
+    reshaped = False
     body = sounds.draw_body(kind, rng)
     if kind in sounds.IMPACTS:
         out = _scatter([sounds.strike(body, float(s), rng, mel.RATE) for s in rng.uniform(0.2, 1.0, 5)], rng)
@@ -157,9 +164,10 @@ def rendered(kind: str, rng: np.random.Generator) -> np.ndarray:
         control = np.clip(0.6 + 0.4 * _smooth_noise(rng, np.exp(rng.uniform(np.log(0.3), np.log(4.0)))), 0, 1)
         out = sounds.texture(body, control, rng, mel.RATE)[:SAMPLES].astype(np.float32)
         out = np.pad(out, (0, SAMPLES - len(out)))
-        if rng.random() < 0.3:
+        reshaped = rng.random() < 0.3
+        if reshaped:
             out = _reshape(out, rng)
-    return _finish(out, rng)
+    return _finish(out, rng), reshaped
 
 
 def _finish(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -181,13 +189,12 @@ def analyse(sound: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
 _shared: list[Recording] = []  # what a forked worker inherits
 
 
-def _item(task: tuple[str, int, int, int]) -> tuple[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def _item(task: tuple[str, int, int, int]) -> tuple[str, bool, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     kind, which, seed, number = task
     rng = np.random.default_rng([seed, number])
-    if kind == "recorded":
-        recording = _shared[which]
-        return recording.label, analyse(recorded(recording, rng))
-    return kind, analyse(rendered(kind, rng))
+    label = _shared[which].label if kind == "recorded" else kind
+    sound, reshaped = recorded(_shared[which], rng) if kind == "recorded" else rendered(kind, rng)
+    return label, reshaped, analyse(sound)
 
 
 def tasks(recordings: Sequence[Recording], count: int, seed: int) -> list[tuple[str, int, int, int]]:
@@ -217,8 +224,9 @@ def build_pool(recordings: Sequence[Recording], count: int, seed: int, workers: 
     else:
         items = [_item(job) for job in jobs]
     return Pool(
-        shapes=torch.stack([item[1][0] for item in items]),
-        level=torch.stack([item[1][1] for item in items]),
-        onsets=torch.stack([item[1][2] for item in items]),
+        shapes=torch.stack([item[2][0] for item in items]),
+        level=torch.stack([item[2][1] for item in items]),
+        onsets=torch.stack([item[2][2] for item in items]),
         labels=[item[0] for item in items],
+        reshaped=torch.tensor([item[1] for item in items]),
     )

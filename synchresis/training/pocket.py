@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from synchresis.data.recordings import load_recordings, split
 from synchresis.errors import BadInputError
 from synchresis.nn.mel_vae import MelVAE, MelVAEConfig
+from synchresis.nn.sounder import Sounder, SounderConfig
 from synchresis.training.codec import train_codec
 from synchresis.training.generator import train_generator
 from synchresis.training.material import Pool, build_pool, phrases
@@ -40,6 +41,7 @@ def train(
 ) -> Path:
     """Train one part, or "all", and write its weights into the folder `out`; the folder is returned.
 
+    A generator that is in the folder already is trained further; delete it to begin from nothing.
     `recordings` is the folder of real sounds that codec and generator learn from (ESC-10 and one-shots), `stage` a
     folder in which rendered films are kept between runs. Raises BadInputError for an unknown part, or when a
     part needs what was not given.
@@ -72,12 +74,16 @@ def _generator(out: Path, pool: Pool, seed: int, steps: int, items: int, report:
         raise BadInputError(f"{out} has no codec yet: train it first with --part codec")
     vae = MelVAE(MelVAEConfig(**described["codec"]))
     vae.load_state_dict({k: v.float() for k, v in load_file(out / "codec.safetensors").items()})
-    net = train_generator([pool], vae.eval(), steps, seed, report)
+    start = None
+    if (out / "generator.safetensors").is_file():
+        start = Sounder(SounderConfig(**described["generator"]))
+        start.load_state_dict({k: v.float() for k, v in load_file(out / "generator.safetensors").items()})
+    net = train_generator(pool, vae.eval(), steps, seed, report, start=start)
     save_half(net, out / "generator.safetensors")
     words = sorted({word for label in set(pool.labels) for phrase in phrases(label) for word in phrase.lower().split()})
     describe(
         out,
-        generator_training={"seed": seed, "steps": steps, "items": items},
+        generator_training=[*described.get("generator_training", []), {"seed": seed, "steps": steps, "items": items}],
         generator=net.config.to_dict(),
         vocabulary=words,
     )

@@ -8,7 +8,7 @@ import torch
 
 from synchresis.codecs import mel
 from synchresis.encoders.watcher import Watched
-from synchresis.systems.pocket import decibels, held_to_onsets, relative, seen_loudness
+from synchresis.systems.pocket import decibels, held_to_onsets, relative, seen_loudness, sureness
 from synchresis.timeline import Onsets, Track, detect_onsets
 
 
@@ -62,6 +62,14 @@ def test_decibels_hold_an_envelope_beyond_its_end() -> None:
     assert decibels(Track(np.zeros(2, np.float32), Fraction(100)), 2).tolist() == pytest.approx(
         [20 * np.log10(mel.FLOOR)] * 2, abs=1e-4
     )
+
+
+def test_a_watcher_is_as_sure_as_it_is_at_its_onsets() -> None:
+    flat = Track(np.zeros(100, np.float32), Fraction(50))
+    sure = Track(np.where(np.arange(100) == 25, 1.0, 0.2).astype(np.float32), Fraction(50))
+    watched = Watched(flat, flat, sure, flat)
+    assert sureness(watched, onsets(0.51)) == pytest.approx(1.0)
+    assert sureness(watched, onsets()) == pytest.approx(0.208)
 
 
 def test_seen_loudness_has_an_attack_at_each_onset() -> None:

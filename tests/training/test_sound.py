@@ -79,8 +79,8 @@ def test_training_repeats_itself(pool: Pool) -> None:
     codec = train_codec(pool, 2, 7, None, SMALL_CODEC)
     assert same(codec, train_codec(pool, 2, 7, None, SMALL_CODEC))
     assert not same(codec, train_codec(pool, 2, 8, None, SMALL_CODEC))
-    generator = train_generator([pool], codec, 2, 7, None, SMALL_GENERATOR)
-    assert same(generator, train_generator([pool], codec, 2, 7, None, SMALL_GENERATOR))
+    generator = train_generator(pool, codec, 2, 7, None, SMALL_GENERATOR)
+    assert same(generator, train_generator(pool, codec, 2, 7, None, SMALL_GENERATOR))
     assert torch.isfinite(generator.latent_std).all()
 
 
@@ -90,7 +90,7 @@ def test_codec_and_generator_learn(pool: Pool) -> None:
     codec = train_codec(pool, 120, 7, lambda _, loss: losses.append(loss), SMALL_CODEC)
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
     losses.clear()
-    train_generator([pool], codec, 120, 7, lambda _, loss: losses.append(loss), SMALL_GENERATOR)
+    train_generator(pool, codec, 120, 7, lambda _, loss: losses.append(loss), SMALL_GENERATOR)
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
 
 
@@ -107,7 +107,7 @@ def test_the_parts_of_pocket_are_written_and_load(tmp_path: Path) -> None:
     train_pocket("codec", out, recordings=tmp_path / "data", items=2, steps=2)
     train_pocket("generator", out, recordings=tmp_path / "data", items=2, steps=2)
     described = json.loads((out / "system.json").read_text())
-    assert described["generator_training"] == {"seed": 0, "steps": 2, "items": 2}
+    assert described["generator_training"] == [{"seed": 0, "steps": 2, "items": 2}]
     assert "snare" in described["vocabulary"]
     net = Sounder(SounderConfig(**described["generator"]))
     net.load_state_dict({k: v.float() for k, v in load_file(out / "generator.safetensors").items()})
