@@ -14,14 +14,21 @@ from torch import nn
 BUCKETS = 8192
 
 
+def split_words(text: str) -> list[str]:
+    """The words of a text, in small letters."""
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def word_parts(word: str) -> set[str]:
+    """A word between marks, and its pieces of three to five letters."""
+    marked = f"<{word}>"
+    return {marked} | {marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1)}
+
+
 def pieces(text: str) -> list[int]:
     """Bucket numbers of the words of `text` and of their pieces; an empty text has none."""
-    found: list[int] = []
-    for word in re.findall(r"[a-z0-9]+", text.lower()):
-        marked = f"<{word}>"
-        parts = {marked} | {marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1)}
-        found += sorted(zlib.crc32(part.encode()) % BUCKETS for part in parts)
-    return found
+    words = split_words(text)
+    return [bucket for word in words for bucket in sorted(zlib.crc32(p.encode()) % BUCKETS for p in word_parts(word))]
 
 
 class HashedWords(nn.Module):

@@ -35,7 +35,7 @@ from synchresis.media import Clip, read_sound
 from synchresis.nn.mel_vae import MelVAE, MelVAEConfig
 from synchresis.nn.sounder import CELLS, Sounder, SounderConfig, control_tensor, reference_statistics
 from synchresis.nn.watcher import Watcher, load_watcher
-from synchresis.nn.words import pieces
+from synchresis.nn.words import split_words, word_parts
 from synchresis.systems.request import Progress, SoundRequest, quiet
 from synchresis.timeline.envelope import impose_envelope
 from synchresis.timeline.files import quantise_envelope, quantise_onsets, read_envelope, read_onsets
@@ -102,8 +102,7 @@ class Pocket:
         self.watcher = watcher.eval().to(device)
         self.codec = codec.eval().to(device)
         self.generator = generator.eval().to(device)
-        self.known = {piece for word in vocabulary for piece in pieces(word)}
-        self.vocabulary = frozenset(vocabulary)
+        self.known = {part for word in vocabulary for part in word_parts(word) if len(part) > 3}
         self.weights_hash = weights_hash
         self.device = device
 
@@ -184,8 +183,8 @@ class Pocket:
         )
 
     def _strange_words(self, prompt: str | None) -> list[str]:
-        words = [w for w in (prompt or "").lower().split() if len(w) > 3]
-        strange = [w for w in words if not any(p in self.known for p in pieces(w))]
+        words = [word for word in split_words(prompt or "") if len(word) > 3]
+        strange = [word for word in words if not word_parts(word) & self.known]
         return [f"pocket was never taught: {', '.join(strange)}"] if strange else []
 
     def _reference(self, path: Path) -> torch.Tensor:
