@@ -58,7 +58,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev
-	for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python "$$b" || exit 1; done
+	$(BIN)/python benchmarks/watching.py synchresis/systems/pocket_weights/watcher.safetensors --stage 200 --real
+	$(BIN)/python benchmarks/pocket_quality.py
+	$(BIN)/python benchmarks/memory.py
 
 clean:
 	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -27,6 +27,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from judge import Judge
+from judge import train as train_judge
 from watching import HAMMER, real
 
 from synchresis.codecs import mel
@@ -127,8 +129,6 @@ def hammer(pocket: Pocket) -> None:
 
 def words(pocket: Pocket, folder: Path, recordings: Path, judge_path: Path, takes: int) -> None:
     """Takes of the ten ESC-10 classes, on a film in which nothing is seen, and under recordings' own loudness."""
-    from judge import Judge
-
     judge = Judge.load(judge_path)
     still = folder / "still.mp4"
     write_film(still, (np.full((96, 96, 3), 90, np.uint8) for _ in range(125)), 25, None)
@@ -230,9 +230,11 @@ def main() -> None:
         if "real" in only:
             real(pocket.watcher)
         if "words" in only:
-            if chosen.judge is None:
-                parser.error("words needs --judge FILE: train one with python benchmarks/judge.py")
-            words(pocket, folder, chosen.recordings, chosen.judge, chosen.takes)
+            judge = chosen.judge
+            if judge is None:
+                judge = folder / "judge.safetensors"
+                train_judge(chosen.recordings, 0, judge)      # five minutes
+            words(pocket, folder, chosen.recordings, judge, chosen.takes)
         if "like" in only:
             like(pocket, folder, chosen.recordings, 5 * chosen.takes)
         if "speed" in only:
