@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from synchresis.codecs import mel
@@ -37,6 +38,7 @@ from synchresis.nn.sounder import CELLS, Sounder, SounderConfig, control_tensor,
 from synchresis.nn.watcher import Watcher, load_watcher
 from synchresis.nn.words import split_words, word_parts
 from synchresis.systems.request import Progress, SoundRequest, quiet
+from synchresis.systems.weights import folder_of
 from synchresis.timeline.envelope import impose_envelope
 from synchresis.timeline.files import quantise_envelope, quantise_onsets, read_envelope, read_onsets
 from synchresis.timeline.onsets import Onsets
@@ -108,26 +110,29 @@ class Pocket:
 
     @classmethod
     def load(cls, weights: str | Path | None = None, device: str = "auto") -> Pocket:
-        """From the package, or from a folder made by `synchresis train pocket`.
+        """From the package, from a folder made by `synchresis train pocket`, or from the hub.
 
-        Raises BadInputError when the folder does not hold pocket's parts.
+        Raises BadInputError when the folder does not hold pocket's parts, or others than these networks'.
         """
-        folder = Path(weights) if weights is not None else WEIGHTS
+        folder = WEIGHTS if weights is None else folder_of(weights)
         files = {part: folder / f"{part}.safetensors" for part in PARTS}
         missing = [f.name for f in (*files.values(), folder / "system.json") if not f.is_file()]
         if missing:
             raise BadInputError(f"{folder} is not a folder of pocket weights: it lacks {', '.join(missing)}")
-        described = json.loads((folder / "system.json").read_text())
-        tensors = {part: {k: v.float() for k, v in load_file(path).items()} for part, path in files.items()}
-        watcher = load_watcher(files["watcher"])
-        codec = MelVAE(MelVAEConfig(**described["codec"]))
-        generator = Sounder(SounderConfig(**described["generator"]))
-        codec.load_state_dict(tensors["codec"])
-        generator.load_state_dict(tensors["generator"])
+        try:
+            described = json.loads((folder / "system.json").read_text())
+            watcher = load_watcher(files["watcher"])
+            codec = MelVAE(MelVAEConfig(**described["codec"]))
+            generator = Sounder(SounderConfig(**described["generator"]))
+            for net, part in ((codec, "codec"), (generator, "generator")):
+                net.load_state_dict({k: v.float() for k, v in load_file(files[part]).items()})
+            vocabulary = described["vocabulary"]
+        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise BadInputError(f"the weights in {folder} do not fit pocket's networks: {error}") from error
         digest = hashlib.sha256()
         for path in files.values():
             digest.update(path.read_bytes())
-        return cls(watcher, codec, generator, described["vocabulary"], digest.hexdigest(), pick_device(device))
+        return cls(watcher, codec, generator, vocabulary, digest.hexdigest(), pick_device(device))
 
     # Watching
 
@@ -147,6 +152,8 @@ class Pocket:
             onsets = read_onsets(request.onsets)
         if request.envelope != "auto":
             told = read_envelope(Path(request.envelope))
+            if told.span.end < clip.duration:
+                notes.append(f"the envelope ends at {float(told.span.end):.2f} s: silence after it")
         if onsets is None and told is None:
             seen, loudness, watched = self.watch(clip, progress)
             confidence = sureness(watched, seen)
@@ -294,16 +301,15 @@ class Pocket:
             level = relative(decibels(wish, cells))[None] / 20.0
         if plan.onsets is not None:
             onsets = torch.zeros(1, cells)
-            inside = plan.onsets.times[(plan.onsets.times >= 0) & (plan.onsets.times < float(plan.duration))]
-            strengths = plan.onsets.strengths[(plan.onsets.times >= 0) & (plan.onsets.times < float(plan.duration))]
-            onsets[0, (inside * 100).astype(int)] = torch.from_numpy(strengths.astype(np.float32))
+            for cell, strength in onset_cells(plan.onsets, cells).items():
+                onsets[0, cell] = strength
         return control_tensor(level, onsets, length)
 
     def _level(self, plan: PocketPlan, latents: torch.Tensor) -> Track:
         """The level to impose, 100 Hz linear RMS: what was told, or what the generator chose, held to the onsets."""
         cells = latents.shape[-1] * CELLS
         if plan.told is not None:
-            return Track(10 ** (decibels(plan.told, cells).numpy() / 20), CELL_RATE)
+            return Track(told_level(plan.told, cells), CELL_RATE)
         chosen = latents[0, -CELLS:].T.reshape(-1).cpu().numpy().astype(np.float64) * 20.0
         if plan.onsets is not None:
             chosen = held_to_onsets(chosen, plan.onsets)
@@ -326,15 +332,28 @@ class Pocket:
         return shaped.values[(first - begin) * hop : (stop - begin) * hop]
 
 
+def told_level(track: Track, cells: int) -> np.ndarray:
+    """A linear RMS track on the first `cells` 10 ms cells of the timeline, float32; silent where it says nothing."""
+    times = (np.arange(cells) + 0.5) / 100
+    inside = (times >= float(track.span.start)) & (times < float(track.span.end))
+    return np.where(inside, track.at(times), 0.0).astype(np.float32)
+
+
 def decibels(track: Track, cells: int) -> torch.Tensor:
-    """A linear RMS track as dB on the first `cells` 10 ms cells of the timeline, no lower than the codec's floor."""
-    values = track.at((np.arange(cells) + 0.5) / 100)
-    return torch.from_numpy(20.0 * np.log10(np.maximum(values, mel.FLOOR))).float()
+    """The same in dB, no lower than the codec's floor."""
+    return torch.from_numpy(20.0 * np.log10(np.maximum(told_level(track, cells), mel.FLOOR))).float()
 
 
 def relative(db: torch.Tensor) -> torch.Tensor:
     """Level in dB relative to its loud part, as the generator was taught: -60 to 12."""
     return (db - torch.quantile(db, 0.95).clamp_min(-60.0)).clamp(-60.0, 12.0)
+
+
+def onset_cells(onsets: Onsets, cells: int) -> dict[int, float]:
+    """The 10 ms cell of every onset inside the film, in order, and its strength."""
+    numbers = np.floor(onsets.times * 100 + 1e-6).astype(int).tolist()
+    told = zip(numbers, onsets.strengths.tolist(), strict=True)
+    return {number: strength for number, strength in told if 0 <= number < cells}
 
 
 def held_to_onsets(level: np.ndarray, onsets: Onsets) -> np.ndarray:
@@ -346,14 +365,12 @@ def held_to_onsets(level: np.ndarray, onsets: Onsets) -> np.ndarray:
     """
     held = level.copy()
     cells = len(level)
-    starts = np.unique((onsets.times[(onsets.times >= 0) & (onsets.times < cells / 100)] * 100).astype(int))
     loud = float(np.quantile(level, 0.95)) if cells else 0.0
-    strengths = dict(zip((onsets.times * 100).astype(int).tolist(), onsets.strengths.tolist(), strict=True))
     peaks = {}
-    for start in starts.tolist():
+    for start, strength in onset_cells(onsets, cells).items():
         meant = float(level[max(0, start - 2) : start + 6].max())
-        peaks[start] = max(meant, loud - 14.0 * (1.0 - strengths[start]) - 4.0)
-    ceiling, since = -90.0 if len(starts) else np.inf, ACCENT
+        peaks[start] = max(meant, loud - 14.0 * (1.0 - strength) - 4.0)
+    ceiling, since = -90.0 if peaks else np.inf, ACCENT
     for cell in range(cells):
         if cell in peaks:
             ceiling = peaks[cell]

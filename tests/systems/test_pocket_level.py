@@ -8,7 +8,7 @@ import torch
 
 from synchresis.codecs import mel
 from synchresis.encoders.watcher import Watched
-from synchresis.systems.pocket import decibels, held_to_onsets, relative, seen_loudness, sureness
+from synchresis.systems.pocket import decibels, held_to_onsets, relative, seen_loudness, sureness, told_level
 from synchresis.timeline import Onsets, Track, detect_onsets
 
 
@@ -56,9 +56,11 @@ def test_relative_level_is_taught_in_the_same_units() -> None:
     assert torch.allclose(relative_level(db)[0], relative(db[0]) / 20, atol=1e-5)
 
 
-def test_decibels_hold_an_envelope_beyond_its_end() -> None:
-    db = decibels(Track(np.array([0.1, 1.0], np.float32), Fraction(100)), 4)
-    assert db.tolist() == pytest.approx([-20, 0, 0, 0], abs=1e-4)
+def test_an_envelope_is_silent_beyond_its_end() -> None:
+    told = Track(np.array([0.1, 1.0], np.float32), Fraction(100))
+    assert told_level(told, 4).tolist() == pytest.approx([0.1, 1.0, 0.0, 0.0])
+    floor = 20 * np.log10(mel.FLOOR)
+    assert decibels(told, 4).tolist() == pytest.approx([-20, 0, floor, floor], abs=1e-4)
     assert decibels(Track(np.zeros(2, np.float32), Fraction(100)), 2).tolist() == pytest.approx(
         [20 * np.log10(mel.FLOOR)] * 2, abs=1e-4
     )
