@@ -51,15 +51,15 @@ if TYPE_CHECKING:
 CELL_RATE = Fraction(100)     # Hz, of loudness and of the codec's frames
 RATE = 48_000                 # Hz, mono: what films carry
 STEPS = 12                    # Euler steps
-WORDS_GUIDANCE = 2.5          # weight of the words and the reference
+WORDS_GUIDANCE = 4.0          # weight of the words and the reference
 CONTROL_GUIDANCE = 1.5        # weight of onsets and loudness
-GUIDED = (0.1, 0.9)           # the part of the flow in which guidance acts; elsewhere one evaluation does
 WINDOW, OVERLAP = 128, 32     # latents: 5.12 s, 1.28 s
 TURNS = 1                     # of Griffin-Lim: more smear rain, none leaves pitch hoarse
 CHUNK, MARGIN = 200, 28       # latents decoded at once, and their context on each side
 LOUD_DB = -18.0               # RMS of the loudest 100 ms when the level is ours to choose
 PHASES = 1 << 40              # the noise stream of the decoder, out of the way of the sampler's
-SINK = np.linspace(2.0, 16.0, 12)  # dB under an onset's level, over the 120 ms before it
+SINK = np.linspace(6.0, 24.0, 12)  # dB under an onset's level, over the 120 ms before it
+LIFTED = np.linspace(1.0, 0.0, 20)  # how much of a lift the 200 ms after an onset share
 ACCENT = 5                    # cells after an onset over which its level falls by 1 dB a cell
 SURE, UNSURE = 0.6, 0.45       # of `sureness`: from the first on onsets lead; under the second the picture is not used
 
@@ -285,7 +285,7 @@ class Pocket:
                 branches.append(Branch({**base, "control": parts}, CONTROL_GUIDANCE))
             if spoken:
                 branches.append(Branch({"told": told.expand(many, -1), "control": parts}, plan.guidance))
-            return guided(net, base, branches, interval=GUIDED, objective=FLOW)
+            return guided(net, base, branches, objective=FLOW)
 
         network = windowed(make, length, WINDOW, OVERLAP, batch=4)
         times = linear_times(plan.steps)
@@ -359,8 +359,8 @@ def onset_cells(onsets: Onsets, cells: int) -> dict[int, float]:
 def held_to_onsets(level: np.ndarray, onsets: Onsets) -> np.ndarray:
     """A generated level [cells] in dB, made to rise at the given onsets and nowhere else.
 
-    At an onset the level jumps, within its own 10 ms cell, to what the generator meant for the next 60 ms, and the
-    120 ms before sink away under it. Between onsets it may swell by no more than 1 dB in 100 ms, which is less
+    At an onset the level jumps, within its own 10 ms cell, to what the generator meant for the next 60 ms, or higher if
+    that would not be heard, which lifts the next 200 ms too; the 120 ms before sink away under it. Between onsets it may swell by no more than 1 dB in 100 ms, which is less
     than what counts as an onset (`synchresis.timeline.onsets.detect_onsets`).
     """
     held = level.copy()
@@ -369,7 +369,9 @@ def held_to_onsets(level: np.ndarray, onsets: Onsets) -> np.ndarray:
     peaks = {}
     for start, strength in onset_cells(onsets, cells).items():
         meant = float(level[max(0, start - 2) : start + 6].max())
-        peaks[start] = max(meant, loud - 14.0 * (1.0 - strength) - 4.0)
+        peaks[start] = max(meant, loud - 10.0 * (1.0 - strength) - 4.0)
+        after = slice(start, start + len(LIFTED))
+        held[after] += (peaks[start] - meant) * LIFTED[: len(held[after])]
     ceiling, since = -90.0 if peaks else np.inf, ACCENT
     for cell in range(cells):
         if cell in peaks:
