@@ -311,6 +311,7 @@ class Pocket:
         if plan.told is not None:
             return Track(told_level(plan.told, cells), CELL_RATE)
         chosen = latents[0, -CELLS:].T.reshape(-1).cpu().numpy().astype(np.float64) * 20.0
+        chosen = np.clip(chosen, -60.0, 12.0)  # what it was taught: strong guidance overshoots
         if plan.onsets is not None:
             chosen = held_to_onsets(chosen, plan.onsets)
         amplitude = 10 ** (chosen / 20)
@@ -359,17 +360,18 @@ def onset_cells(onsets: Onsets, cells: int) -> dict[int, float]:
 def held_to_onsets(level: np.ndarray, onsets: Onsets) -> np.ndarray:
     """A generated level [cells] in dB, made to rise at the given onsets and nowhere else.
 
-    At an onset the level jumps, within its own 10 ms cell, to what the generator meant for the next 60 ms, or higher if
-    that would not be heard, which lifts the next 200 ms too; the 120 ms before sink away under it. Between onsets it may swell by no more than 1 dB in 100 ms, which is less
-    than what counts as an onset (`synchresis.timeline.onsets.detect_onsets`).
+    At an onset the level jumps, within its own 10 ms cell, to what the generator meant for the next 60 ms, as far as
+    that agrees with the onset's strength (0 dB at 1, -10 dB at 0, within -4 to +2 dB), and the next 200 ms follow; the
+    120 ms before sink away under it. Between onsets it may swell by no more than 1 dB in 100 ms, which is less than
+    what counts as an onset (`synchresis.timeline.onsets.detect_onsets`).
     """
     held = level.copy()
     cells = len(level)
-    loud = float(np.quantile(level, 0.95)) if cells else 0.0
     peaks = {}
     for start, strength in onset_cells(onsets, cells).items():
         meant = float(level[max(0, start - 2) : start + 6].max())
-        peaks[start] = max(meant, loud - 10.0 * (1.0 - strength) - 4.0)
+        told = -10.0 * (1.0 - strength)
+        peaks[start] = min(max(meant, told - 4.0), told + 2.0)
         after = slice(start, start + len(LIFTED))
         held[after] += (peaks[start] - meant) * LIFTED[: len(held[after])]
     ceiling, since = -90.0 if peaks else np.inf, ACCENT
