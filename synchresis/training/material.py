@@ -186,7 +186,12 @@ def analyse(sound: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
     return mel.shapes(samples)[0].half(), mel.level_db(samples)[0], onsets
 
 
-_shared: list[Recording] = []  # what a forked worker inherits
+_shared: list[Recording] = []  # what a worker was given at its start
+
+
+def _share(recordings: Sequence[Recording]) -> None:
+    torch.set_num_threads(1)
+    _shared[:] = recordings
 
 
 def _item(task: tuple[str, int, int, int]) -> tuple[str, bool, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -216,12 +221,13 @@ def tasks(recordings: Sequence[Recording], count: int, seed: int) -> list[tuple[
 
 def build_pool(recordings: Sequence[Recording], count: int, seed: int, workers: int = 1) -> Pool:
     """Lay out and analyse `count` items; the same arguments give the same pool, whatever the number of workers."""
-    _shared[:] = recordings
     jobs = tasks(recordings, count, seed)
     if workers > 1:
-        with get_context("fork").Pool(workers) as processes:
+        # Spawned, not forked: a fork of a process whose torch has threads may wait for them for ever.
+        with get_context("spawn").Pool(workers, _share, (list(recordings),)) as processes:
             items = processes.map(_item, jobs, chunksize=8)
     else:
+        _shared[:] = recordings
         items = [_item(job) for job in jobs]
     return Pool(
         shapes=torch.stack([item[2][0] for item in items]),
