@@ -38,6 +38,23 @@ def test_import_and_help_load_nothing_heavy(command: list[str]) -> None:
     assert loaded & HEAVY == set()
 
 
+def test_networks_and_training_need_torch_and_little_else() -> None:
+    """A GPU host has torch, numpy, einops and safetensors: every module that runs there can be imported."""
+    program = """
+import importlib, pkgutil, sys
+for absent in ("av", "cv2", "soundfile", "soxr", "matplotlib", "scipy", "typer", "rich"):
+    sys.modules[absent] = None
+for room in ("nn", "diffusion", "codecs", "training", "timeline"):
+    found = importlib.util.find_spec(f"synchresis.{room}").submodule_search_locations
+    for module in pkgutil.iter_modules(found):
+        importlib.import_module(f"synchresis.{room}.{module.name}")
+        print(room, module.name)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "training generator" in result.stdout
+
+
 @pytest.mark.parametrize("command", [["-c", "import synchresis"], [str(PROGRAM), "--help"]])
 def test_import_and_help_are_quick(command: list[str]) -> None:
     """Less than 0.5 s of processor time, of which the best of three runs is taken: others may be using the

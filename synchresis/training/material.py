@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from synchresis.codecs import mel
+from synchresis.data import sounds
 from synchresis.data.recordings import Recording, words
-from synchresis.data.stage import sounds
 from synchresis.timeline.onsets import detect_onsets
 from synchresis.timeline.track import Track
 

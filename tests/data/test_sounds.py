@@ -3,7 +3,7 @@ import time
 import numpy as np
 import pytest
 
-from synchresis.data.stage.sounds import (
+from synchresis.data.sounds import (
     IMPACTS,
     KINDS,
     RATE,

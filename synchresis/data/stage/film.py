@@ -14,7 +14,7 @@ import numpy as np
 from synchresis.errors import BadInputError
 from synchresis.timeline import Onsets, Track, as_fraction, detect_onsets, rms_envelope, sample_count
 
-from . import sounds
+from .. import sounds
 from .canvas import Canvas, Shape
 from .scenes import Placed, covered, make, put
 from .silent import silent
