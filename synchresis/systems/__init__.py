@@ -1,36 +1,152 @@
 """The systems: each one a complete recipe from a clip to its sound, in one file of this room.
 
 `load` imports a system's file only when it is asked for, so that listing them costs nothing.
+
+The file of a system with published weights holds, beside its class: `build(config)`, its networks by name;
+`read_original(path, parts)`, which reads the published files into a `Loaded`; `SIZES`, the configurations that an
+untrained system can have ("full" is the published one); `PARTS`, the networks of others that the published files
+leave out; and `Settings`, a dataclass of what can be set for a take.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synchresis.errors import BadInputError
 
 if TYPE_CHECKING:
-    from synchresis.systems.pocket import Pocket
+    from synchresis.systems.request import System
+    from synchresis.systems.weights import Loaded
 
 SYSTEMS: dict[str, str] = {
     "pocket": "our own, small, with its weights in the package: watches the picture, then sounds it offline",
 }
 
+# The class of each system with published weights, in the file of its name.
+CLASSES: dict[str, str] = {}
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def load(name: str = "pocket", weights: str | Path | None = None, device: str = "auto") -> Pocket:
+def load(
+    name: str = "pocket",
+    weights: str | Path | None = None,
+    device: str = "auto",
+    *,
+    parts: Mapping[str, str | Path] | None = None,
+    untrained: str | Path | None = None,
+) -> System:
     """The system called `name`, its weights in memory, ready to sound clips.
 
-    `weights` is a folder to take the weights from instead of the ones in the package; `device` one of
-    `DEVICES`, where auto means cuda, then mps, then cpu, whichever is there.
+    `weights` is a published file or folder, a folder of ours (see `convert`), or a hub id, the only case in which the
+    network is used. `parts` names places for networks that the published files leave out, such as
+    {"clip": "openai/clip-vit-large-patch14"}. `untrained` builds the system with random weights instead: a size
+    ("full", "small") or a JSON file with a configuration; what it makes is noise. `device` is one of `DEVICES`, where
+    auto means cuda, then mps, then cpu, whichever is there.
     Raises BadInputError for an unknown name or device, for weights that are not there or not this system's.
     """
-    if name not in SYSTEMS:
-        raise BadInputError(f"no system is called {name!r}: choose from {', '.join(SYSTEMS)}")
+    check_name(name)
     if device not in DEVICES:
         raise BadInputError(f"no device is called {device!r}: choose from {', '.join(DEVICES)}")
-    from synchresis.systems.pocket import Pocket
+    if name == "pocket":
+        if parts or untrained is not None:
+            raise BadInputError("pocket comes with its weights: it takes no parts and is never untrained")
+        from synchresis.systems.pocket import Pocket
 
-    return Pocket.load(weights=weights, device=device)
+        return Pocket.load(weights=weights, device=device)
+
+    from synchresis.systems.devices import pick_device
+
+    where = pick_device(device)
+    system = getattr(file_of(name), CLASSES[name])
+    if untrained is not None:
+        if weights is not None or parts:
+            raise BadInputError("an untrained system takes no weights")
+        return system(_random(name, untrained), where)
+    if weights is None:
+        raise BadInputError(
+            f"the weights of {name} are not in the package: give their place with --weights PATH_OR_HUB_ID "
+            f"(`synchresis systems {name}` says which), or try the wiring with --untrained small"
+        )
+    return system(_read(name, weights, parts or {}), where)
+
+
+def convert(
+    name: str, original: str | Path, folder: str | Path, parts: Mapping[str, str | Path] | None = None
+) -> Loaded:
+    """Reads published weights and writes them as a folder of ours, from which `load` reads them without any parts.
+
+    Raises BadInputError for an unknown name, for files that do not fit, and where the folder has a system already.
+    """
+    check_name(name)
+    if name not in CLASSES:
+        raise BadInputError(f"{name} has no published weights to convert")
+    from synchresis.systems.weights import write_folder
+
+    loaded = _read(name, original, parts or {})
+    write_folder(loaded, Path(folder))
+    return loaded
+
+
+def check_name(name: str) -> None:
+    """Raises BadInputError for a name that is none of `SYSTEMS`."""
+    if name not in SYSTEMS:
+        raise BadInputError(f"no system is called {name!r}: choose from {', '.join(SYSTEMS)}")
+
+
+def file_of(name: str) -> Any:
+    """The module of a system with published weights."""
+    return importlib.import_module(f"synchresis.systems.{name}")
+
+
+def _read(name: str, weights: str | Path, parts: Mapping[str, str | Path]) -> Loaded:
+    from synchresis.systems.weights import Loaded, fill_from_folder, place_of, read_description, skeleton
+
+    file, place = file_of(name), place_of(weights)
+    strangers = ", ".join(sorted(parts.keys() - file.PARTS.keys()))
+    if strangers:
+        raise BadInputError(f"{name} has no part {strangers}: it takes {', '.join(file.PARTS) or 'none'}")
+    if not (place / "system.json").is_file():
+        return file.read_original(place, {part: place_of(where, f"--part {part}=") for part, where in parts.items()})
+    if parts:
+        raise BadInputError(f"{place} holds all of {name}: leave out --part")
+    described = read_description(place, name)
+    with skeleton():
+        components = _built(file, described["config"], place)
+    reports = fill_from_folder(place, components)
+    return Loaded(name, described["config"], components, reports, described.get("untrained"))
+
+
+def _random(name: str, size: str | Path) -> Loaded:
+    import torch
+
+    from synchresis.systems.weights import Loaded, randomise
+
+    file = file_of(name)
+    if str(size) in file.SIZES:
+        config = file.SIZES[str(size)]
+    elif Path(size).is_file():
+        try:
+            config = json.loads(Path(size).read_text(encoding="utf-8"))
+            config = config.get("config", config)
+        except (ValueError, AttributeError) as error:
+            raise BadInputError(f"{size} is not a configuration of {name}: {error}") from error
+    else:
+        raise BadInputError(f"{name} has no size {size}: choose from {', '.join(file.SIZES)}, or give a JSON file")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        components = _built(file, config, size)
+    for module in components.values():
+        randomise(module)
+    return Loaded(name, config, components, untrained=str(size))
+
+
+def _built(file: Any, config: dict[str, Any], source: str | Path) -> dict[str, Any]:
+    try:
+        return file.build(config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadInputError(f"{source}: its configuration does not describe the networks: {error!r}") from error

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soxr
@@ -37,16 +36,14 @@ from synchresis.nn.mel_vae import MelVAE, MelVAEConfig
 from synchresis.nn.sounder import CELLS, Sounder, SounderConfig, control_tensor, reference_statistics
 from synchresis.nn.watcher import Watcher, load_watcher
 from synchresis.nn.words import split_words, word_parts
-from synchresis.systems.request import Progress, SoundRequest, quiet
-from synchresis.systems.weights import folder_of
+from synchresis.systems.devices import pick_device
+from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of, sound_clip
+from synchresis.systems.weights import place_of
 from synchresis.timeline.envelope import impose_envelope
 from synchresis.timeline.files import quantise_envelope, quantise_onsets, read_envelope, read_onsets
 from synchresis.timeline.onsets import Onsets
 from synchresis.timeline.time import sample_count
 from synchresis.timeline.track import Track
-
-if TYPE_CHECKING:
-    from synchresis.delivery.produce import Take
 
 CELL_RATE = Fraction(100)     # Hz, of loudness and of the codec's frames
 RATE = 48_000                 # Hz, mono: what films carry
@@ -65,6 +62,11 @@ SURE, UNSURE = 0.6, 0.45       # of `sureness`: from the first on onsets lead; u
 
 WEIGHTS = Path(__file__).parent / "pocket_weights"
 PARTS = ("watcher", "codec", "generator")
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Whatever can be told to pocket has an option of its own."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Pocket:
 
     name = "pocket"
     rate = RATE
+    untrained: str | None = None
+    key_report: str | None = None
 
     def __init__(
         self,
@@ -114,7 +118,7 @@ class Pocket:
 
         Raises BadInputError when the folder does not hold pocket's parts, or others than these networks'.
         """
-        folder = WEIGHTS if weights is None else folder_of(weights)
+        folder = WEIGHTS if weights is None else place_of(weights)
         files = {part: folder / f"{part}.safetensors" for part in PARTS}
         missing = [f.name for f in (*files.values(), folder / "system.json") if not f.is_file()]
         if missing:
@@ -146,6 +150,7 @@ class Pocket:
         """Look at the clip, read the request's files, and decide what leads: onsets, loudness, or the prompt."""
         if clip.video is None or clip.duration <= 0:
             raise BadInputError(f"{clip.path} has no picture to put a sound to")
+        settings_of(NoSettings, request.settings, self.name)
         notes: list[str] = []
         onsets = told = hint = watched = None
         if request.onsets is not None:
@@ -214,35 +219,7 @@ class Pocket:
         loud = (level > torch.quantile(level, 0.95) - 30.0).float()
         return reference_statistics(mel.shapes(heard), loud)
 
-    def sound(
-        self,
-        clip: str | Path,
-        *,
-        prompt: str | None = None,
-        like: str | Path | None = None,
-        envelope: str | Path = "auto",
-        onsets: str | Path | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-        guidance: float | None = None,
-        progress: Progress = quiet,
-    ) -> Take:
-        """A sound for a clip; the options are those of `synchresis.systems.request.SoundRequest`.
-
-        Raises BadInputError for a clip, file or option that cannot be used.
-        """
-        from synchresis.delivery.produce import make_take
-
-        request = SoundRequest(
-            prompt=prompt,
-            like=None if like is None else Path(like),
-            envelope=str(envelope),
-            onsets=None if onsets is None else Path(onsets),
-            seed=seed,
-            steps=steps,
-            guidance=guidance,
-        )
-        return make_take(self, clip, request, progress)
+    sound = sound_clip
 
     # Sounding
 
@@ -422,14 +399,3 @@ def _limited(sound: np.ndarray) -> np.ndarray:
     size = np.abs(sound)
     bent = 0.7 + 0.29 * np.tanh((size - 0.7) / 0.29)
     return (np.sign(sound) * np.where(size > 0.7, bent, size)).astype(np.float32)
-
-
-def pick_device(name: str) -> str:
-    """cuda, then mps, then cpu for "auto"; BadInputError when the one asked for is not there."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return next(d for d in ("cuda", "mps", "cpu") if there[d])
-    if not there.get(name, False):
-        usable = ", ".join(d for d, ok in there.items() if ok)
-        raise BadInputError(f"--device {name} is not available here: use {usable}")
-    return name

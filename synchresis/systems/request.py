@@ -5,14 +5,17 @@ share.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from synchresis.errors import BadInputError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from synchresis.delivery.produce import Take
     from synchresis.media.probe import Clip
     from synchresis.timeline.onsets import Onsets
     from synchresis.timeline.track import Track
@@ -32,7 +35,8 @@ class SoundRequest:
     `prompt` says in words, and `like` by the example of a sound file, what it should sound like. `envelope`
     is "auto" (loudness as the system sees it in the picture) or a file: an envelope file, or any recording,
     whose loudness is then followed. `onsets` is a file of onsets that replaces the ones seen in the picture.
-    `steps` and `guidance` None mean the system's own defaults.
+    `steps` and `guidance` None mean the system's own defaults. `settings` are what else this system can be told, as
+    the person wrote it (see `settings_of`).
     """
 
     prompt: str | None = None
@@ -42,6 +46,7 @@ class SoundRequest:
     seed: int = 0
     steps: int | None = None
     guidance: float | None = None
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def files(self) -> dict[str, Path]:
@@ -50,6 +55,40 @@ class SoundRequest:
         if self.envelope != "auto":
             named["envelope"] = Path(self.envelope)
         return {option: path for option, path in named.items() if path is not None}
+
+
+S = TypeVar("S")
+
+
+def settings_of(kind: type[S], given: dict[str, str], system: str) -> S:
+    """The dataclass `kind` of a system's settings with the values that were given as text.
+
+    Each field has a default, whose type the text must be read as (bool, int, float or str), and metadata: `help`,
+    and where only certain values make sense `choices`. Raises BadInputError for an unknown name or a value that
+    cannot be read.
+    """
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        if name not in known:
+            raise BadInputError(f"{system} has no setting {name!r}: it has {', '.join(known) or 'none'}")
+        default, choices = known[name].default, known[name].metadata.get("choices")
+        assert default is not MISSING
+        if choices is not None and text not in choices:
+            raise BadInputError(f"--set {name}={text}: choose from {', '.join(choices)}")
+        values[name] = _read_as(type(default), name, text)
+    return kind(**values)
+
+
+def _read_as(kind: type, name: str, text: str) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise BadInputError(f"--set {name}={text}: say true or false")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except ValueError as error:
+        raise BadInputError(f"--set {name}={text}: that is no {kind.__name__}") from error
 
 
 class Plan(Protocol):
@@ -98,6 +137,16 @@ class System(Protocol):
         """Where it runs; never "auto"."""
         ...
 
+    @property
+    def untrained(self) -> str | None:
+        """The size, where the weights are random and the sound is noise; else None."""
+        ...
+
+    @property
+    def key_report(self) -> str | None:
+        """What was read of which file, on a line each; None where nothing of others' was read."""
+        ...
+
     def prepare(self, clip: Clip, request: SoundRequest, progress: Progress = quiet) -> Any:
         """A `Plan`: looks at the clip, reads the request's files. Raises BadInputError for a wish it cannot
         serve.
@@ -108,6 +157,43 @@ class System(Protocol):
         """The sound of its own plan in blocks [n, C] float32, in all sample_count(duration, rate) samples."""
         ...
 
+    def sound(self, clip: str | Path, **wishes: Any) -> Take:
+        """`sound_clip`."""
+        ...
+
     def watch(self, clip: Clip, progress: Progress = quiet) -> tuple[Onsets, Track, Any]:
         """Onsets, loudness (100 Hz, linear RMS) and everything else that it sees in the picture."""
         ...
+
+
+def sound_clip(
+    system: System,
+    clip: str | Path,
+    *,
+    prompt: str | None = None,
+    like: str | Path | None = None,
+    envelope: str | Path = "auto",
+    onsets: str | Path | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    progress: Progress = quiet,
+    **settings: Any,
+) -> Take:
+    """A sound for a clip: the `sound` method of every system. The options are those of `SoundRequest`.
+
+    Raises BadInputError for a clip, file, option or setting that cannot be used.
+    """
+    from synchresis.delivery.produce import make_take
+
+    request = SoundRequest(
+        prompt=prompt,
+        like=None if like is None else Path(like),
+        envelope=str(envelope),
+        onsets=None if onsets is None else Path(onsets),
+        seed=seed,
+        steps=steps,
+        guidance=guidance,
+        settings={name: str(value) for name, value in settings.items()},
+    )
+    return make_take(system, clip, request, progress)

@@ -9,22 +9,22 @@ import pytest
 import synchresis
 from synchresis.errors import BadInputError
 from synchresis.systems.pocket import WEIGHTS
-from synchresis.systems.weights import folder_of
+from synchresis.systems.weights import place_of
 
 
 def test_a_folder_is_itself(tmp_path: Path) -> None:
-    assert folder_of(tmp_path) == tmp_path
+    assert place_of(tmp_path) == tmp_path
 
 
 def test_what_is_no_folder_and_no_hub_id(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="no such folder"):
-        folder_of(tmp_path / "deeper" / "nothing")
+    with pytest.raises(BadInputError, match="no such file or folder"):
+        place_of(tmp_path / "deeper" / "nothing")
 
 
 def test_a_hub_id_without_the_client_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(BadInputError, match="pip install huggingface_hub"):
-        folder_of("someone/pocket")
+        place_of("someone/pocket")
 
 
 def test_a_hub_id_is_fetched_and_its_refusal_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -37,9 +37,9 @@ def test_a_hub_id_is_fetched_and_its_refusal_told(monkeypatch: pytest.MonkeyPatc
         return str(tmp_path)
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot_download))
-    assert folder_of("someone/pocket") == tmp_path
+    assert place_of("someone/pocket") == tmp_path
     with pytest.raises(BadInputError, match="404"):
-        folder_of("someone/absent")
+        place_of("someone/absent")
     assert asked == ["someone/pocket", "someone/absent"]
 
 

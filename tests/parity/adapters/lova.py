@@ -1,62 +1,17 @@
-"""How each network of a published system is run on a case: one function per network.
-
-An adapter gets a `Case` and returns everything the network gives under the names of the expected tensors.
-"""
+"""LoVA and current stable-audio-tools."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from synchresis.diffusion import samplers
 from synchresis.diffusion.guidance import classifier_free
 from synchresis.diffusion.objectives import FLOW, V, shift_times
-from synchresis.nn.control import ControlledDiT
 from synchresis.nn.dit import DiT, DiTConfig
 from synchresis.nn.oobleck import Oobleck, OobleckConfig
 
-Outputs = dict[str, Tensor]
-
-
-class Case:
-    """A folder with config.json, io.safetensors and mostly weights.safetensors."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-        self.io = load_file(folder / "io.safetensors")
-
-    def weights(self, prefix: str = "", file: str = "weights.safetensors") -> Outputs:
-        """The tensors whose names begin with `prefix`, without it."""
-        everything = load_file(self.folder / file)
-        return {k.removeprefix(prefix): v for k, v in everything.items() if k.startswith(prefix)}
-
-    def given(self, **names: str) -> dict[str, Tensor]:
-        """Keyword arguments from the tensors of these names that the case has."""
-        return {keyword: self.io[name] for keyword, name in names.items() if name in self.io}
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """`tolerance` is the largest absolute difference; `special` has others by the end of the output's name.
-
-    With `relative` it is relative to the largest expected value. `outputs` are the beginnings of the names of all
-    tensors that the case expects.
-    """
-
-    run: Callable[[Case], Outputs]
-    tolerance: float
-    special: dict[str, float] = field(default_factory=dict)
-    relative: bool = False
-    outputs: tuple[str, ...] = ("out",)
-
+from .common import Adapter, Case, Check, Outputs
 
 # The DiT -------------------------------------------------------------------------------------------
 
@@ -105,71 +60,6 @@ def sat_dit(case: Case) -> Outputs:
         "out_cfg3_phi": classifier_free(net, conditions, 3, scale_phi=0.75)(x, t),
         "out_interval": classifier_free(net, conditions, 3, **narrow)(x, t),
     } | {f"out_hidden_{i}": stream for i, stream in enumerate(hidden)}
-
-
-# Stable-Foley's control branch ---------------------------------------------------------------------
-
-
-def _controlled(case: Case, config: dict[str, Any], weights: Outputs) -> ControlledDiT:
-    depth = int(config["controlnet_depth_factor"] * config["dit"]["depth"])
-    net = ControlledDiT(DiTConfig.from_dict(config["dit"], "lova"), depth).eval()
-    net.load_state_dict(weights)
-    return net
-
-
-_CONTROLLED = {"cross": "cross_attn_cond", "global_cond": "global_cond", "control": "controlnet_cond"}
-
-
-def controlnet_dit(case: Case) -> Outputs:
-    net = _controlled(case, case.config, case.weights())
-    x, t = case.io["x"], case.io["t"]
-    conditions = case.given(**_CONTROLLED)
-    out, hidden, residuals = net(x, t, **conditions, return_hidden=True)
-
-    kept = 1 - case.io["dropout_mask"].float()
-    thrice = {name: value.repeat(3, *[1] * (value.ndim - 1)) for name, value in conditions.items()}
-    thrice["cross"] = thrice["cross"] * kept
-    negative = case.io["negative_cross_attn_cond"]
-    return {
-        "base_hidden_first": hidden[0],
-        "base_hidden_last": hidden[-1],
-        "out_cfg1": out,
-        "out_cfg7": classifier_free(net, conditions, 7)(x, t),
-        "out_cfg2_phi075": classifier_free(net, conditions, 2, scale_phi=0.75)(x, t),
-        "out_cfg3_negative": classifier_free(net, conditions, 3, negative=negative)(x, t),
-        "out_scale_embeds_0": net(x, t, **conditions, scale_embeds=0),
-        "out_scale_embeds_half": net(x, t, **conditions, scale_embeds=0.5),
-        "out_scale_cond_half": net(x, t, **conditions, scale_cond=0.5),
-        "out_zero_control": net(x, t, **conditions | {"control": torch.zeros_like(conditions["control"])}),
-        "out_dropout_x3": net(x.repeat(3, 1, 1), t.repeat(3), **thrice),
-    } | {f"controlnet_embed_{i}": residual for i, residual in enumerate(residuals)}
-
-
-def foley_sampling(case: Case) -> Outputs:
-    file = case.config["weights"]
-    config = json.loads((case.folder / file).with_name("config.json").read_text())
-    net = _controlled(case, config, case.weights(file=file))
-    low, high, steps = (case.config[name] for name in ("sigma_min", "sigma_max", "steps"))
-    guided = classifier_free(net, case.given(**_CONTROLLED), case.config["cfg_scale"])
-    denoiser = samplers.v_denoiser(guided)
-    sigmas, start, step_noise = samplers.log_sigmas(steps, low, high), case.io["noise"], case.io["step_noise"]
-    states: list[Tensor] = []
-    sampled = samplers.dpmpp_3m_sde(
-        denoiser,
-        start * sigmas[0],
-        sigmas,
-        lambda stream: step_noise[stream - 1],
-        eta=case.config["eta"],
-        watch=lambda i, x, denoised: states.append(x),
-    )
-    return {
-        "sigmas": torch.tensor(sigmas),
-        "sigmas_100": torch.tensor(samplers.log_sigmas(100, low, high)),
-        "denoised_sigma_500_10_0p3": torch.stack([denoiser(start * s, s) for s in (500.0, 10.0, 0.3)]),
-        "sampled": sampled,
-        "sampled_eta0": samplers.dpmpp_3m_sde(denoiser, start * sigmas[0], sigmas, None, eta=0.0),
-        "x_before_step": torch.stack(states),
-    }
 
 
 # Oobleck -------------------------------------------------------------------------------------------
@@ -289,7 +179,7 @@ def sat_samplers(case: Case) -> Outputs:
     return out
 
 
-ADAPTERS = {
+ADAPTERS: dict[str, Adapter | Check] = {
     "lova/dit_vl30": Adapter(lova_dit, 1e-4),
     "lova/dit_noabs_prepend": Adapter(lova_dit, 1e-4),
     "lova/sat_dit_small": Adapter(sat_dit, 1e-4),
@@ -297,67 +187,4 @@ ADAPTERS = {
     "lova/oobleck": Adapter(oobleck, 5e-5),
     "lova/sampling": Adapter(lova_sampling, 1e-4, special={"_x": 5e-4, "out_v0": 5e-5}),
     "lova/sat_samplers": Adapter(sat_samplers, 1e-4),
-    "stable_foley/controlnet_dit": Adapter(controlnet_dit, 1e-4, outputs=("out", "base_hidden", "controlnet_embed")),
-    "stable_foley/sampling": Adapter(
-        foley_sampling,
-        1e-4,
-        relative=True,
-        outputs=("sampled", "sigmas", "denoised", "x_before_step"),
-    ),
 }
-
-_LATER = "the system that this network belongs to is not built yet"
-
-# Cases known to be without an adapter. A case that is neither here nor above fails.
-PENDING = dict.fromkeys(
-    (
-        "encoders/i3d_videogpt",
-        "encoders/imagebind_huge",
-        "encoders/laion_clap_htsat_base",
-        "encoders/laion_clap_htsat_tiny",
-        "encoders/ms_clap_2023",
-        "encoders/panns_cnn14_16k",
-        "encoders/panns_cnn14_32k",
-        "encoders/passt_s",
-        "encoders/synchformer",
-        "encoders/vggish",
-        "lova/conditioners",
-        "metrics/av_bench_end_to_end",
-        "metrics/classifier_probs",
-        "metrics/embedding_scores",
-        "metrics/envelopes",
-        "metrics/frechet_kernel",
-        "metrics/onsets_and_align",
-        "metrics/waveform_distances",
-        "sta_v2a/align_metrics",
-        "sta_v2a/attentive_pool",
-        "sta_v2a/attentive_pool_full_seeded",
-        "sta_v2a/controlnet_unet",
-        "sta_v2a/eval_stats",
-        "sta_v2a/onset_predictor",
-        "sta_v2a/sampling",
-        "stable_foley/cavp_full",
-        "stable_foley/cavp_tiny",
-        "stable_foley/clap_audio_tiny",
-        "stable_foley/conditioners",
-        "stable_foley/control_path",
-        "stable_foley/rms_codes",
-        "tempotokens/audio_frontend",
-        "tempotokens/av_align",
-        "tempotokens/beats",
-        "tempotokens/end_to_end",
-        "tempotokens/mapper",
-        "tempotokens/round_robin",
-        "tempotokens/text_encoder",
-        "tempotokens/unet3d",
-        "vta_ldm/denoiser",
-        "vta_ldm/frames",
-        "vta_ldm/mel",
-        "vta_ldm/mix",
-        "vta_ldm/scheduler",
-        "vta_ldm/trajectory",
-        "vta_ldm/vae",
-        "vta_ldm/vocoder",
-    ),
-    _LATER,
-)

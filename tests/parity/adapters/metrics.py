@@ -1,0 +1,7 @@
+"""The arithmetic of the metrics."""
+
+from __future__ import annotations
+
+from .common import Adapter, Check
+
+ADAPTERS: dict[str, Adapter | Check] = {}

@@ -1,0 +1,7 @@
+"""STA-V2A."""
+
+from __future__ import annotations
+
+from .common import Adapter, Check
+
+ADAPTERS: dict[str, Adapter | Check] = {}

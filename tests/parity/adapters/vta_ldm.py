@@ -1,0 +1,7 @@
+"""VTA-LDM."""
+
+from __future__ import annotations
+
+from .common import Adapter, Check
+
+ADAPTERS: dict[str, Adapter | Check] = {}
