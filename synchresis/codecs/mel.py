@@ -16,6 +16,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from synchresis.nn.mel_bank import mel_bank
+
 RATE = 32_000                 # Hz, mono
 HOP = 320                     # samples of a cell: 100 cells a second
 WINDOW = 1280                 # samples of a frame: 40 ms
@@ -31,19 +33,7 @@ SHAPE_CENTRE_DB, SHAPE_SCALE_DB = -28.0, 12.0
 @lru_cache(maxsize=4)
 def mel_matrix(bands: int = BANDS, rate: int = RATE, fft: int = FFT, low: float = 40.0) -> torch.Tensor:
     """Triangles of unit height on Slaney's scale, linear under 1 kHz: [bands, fft // 2 + 1], float32."""
-    def to_mel(hz: np.ndarray) -> np.ndarray:
-        high = 15.0 + 27.0 * np.log(np.maximum(hz, 1.0) / 1000.0) / np.log(6.4)
-        return np.where(hz < 1000.0, hz / (200 / 3), high)
-
-    def to_hz(mel: np.ndarray) -> np.ndarray:
-        return np.where(mel < 15.0, mel * 200 / 3, 1000.0 * np.exp(np.log(6.4) * (mel - 15.0) / 27.0))
-
-    ends = to_mel(np.array([low, rate / 2]))
-    edges = to_hz(np.linspace(ends[0], ends[1], bands + 2))
-    bins = np.arange(fft // 2 + 1) * rate / fft
-    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    return torch.from_numpy(np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32))
+    return torch.from_numpy(mel_bank(bands, fft, rate, low, rate / 2, "slaney", area_norm=False).astype(np.float32))
 
 
 def stft(sound: torch.Tensor) -> torch.Tensor:
