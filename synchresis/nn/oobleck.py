@@ -6,7 +6,7 @@ Parameters carry the published names (`encoder.layers.0.weight_g`, ...). Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,16 @@ class OobleckConfig:
     def widths(self) -> list[int]:
         """Channels before the first and after every encoder block."""
         return [self.channels * multiple for multiple in (1, *self.multiples)]
+
+    @property
+    def reach(self) -> int:
+        """How many latents on either side of its own the decoder looks at for the samples of one latent."""
+        first, last = -3, self.ratio - 1 + 3  # of one latent's samples, through the last convolution (kernel 7)
+        for stride in self.strides:
+            first, last = first - 39, last + 39  # residual units: kernels of 7, dilated by 1, 3 and 9
+            # Sample o of a transposed convolution sums inputs i with 0 <= o + stride / 2 - i * stride < 2 stride.
+            first, last = -((3 * stride // 2 - 1 - first) // stride), (last + stride // 2) // stride
+        return max(3 - first, last + 3)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> OobleckConfig:
@@ -214,19 +224,24 @@ class Oobleck(nn.Module):
         variance = std**2
         return (mean**2 + variance - variance.log() - 1).sum(1).mean()
 
-    def decode(self, latents: Tensor, chunk: int | None = None, overlap: int = 32) -> Tensor:
+    def decode(self, latents: Tensor, chunk: int | None = None, overlap: int | None = None) -> Tensor:
         """Audio [B, audio_channels, T * ratio] of latents [B, latent_dim, T].
 
-        With `chunk` it is decoded in pieces of that many latents to bound memory; neighbours share
-        `overlap` latents, of which half are cut from each side of a seam, and the last piece is aligned
-        to the end. Up to `chunk` latents are decoded whole. Raises ValueError unless 0 <= overlap <
-        chunk.
+        With `chunk` it is decoded in pieces of that many latents to bound memory, which changes nothing but
+        rounding: see `decode_chunks`. With `overlap` the pieces are those of the published code instead:
+        neighbours share `overlap` latents, of which half are cut from each side of a seam, and the last
+        piece is aligned to the end; exact only where half of `overlap` is at least `config.reach`. Raises
+        ValueError unless chunk > 0 and 0 <= overlap < chunk.
         """
         total = latents.shape[-1]
-        if chunk is None or total <= chunk:
+        if chunk is None:
             return self.decoder(latents)
+        if overlap is None:
+            return torch.cat(list(self.decode_chunks(latents, chunk)), dim=-1)
         if not 0 <= overlap < chunk:
             raise ValueError(f"overlap {overlap} must lie in 0..{chunk - 1}")
+        if total <= chunk:
+            return self.decoder(latents)
         ratio = self.config.ratio
         out = latents.new_empty(latents.shape[0], self.config.audio_channels, total * ratio)
         for start in [*range(0, total - chunk, chunk - overlap), total - chunk]:
@@ -234,3 +249,18 @@ class Oobleck(nn.Module):
             piece = self.decoder(latents[..., start : start + chunk])
             out[..., (start + skip) * ratio : (start + chunk) * ratio] = piece[..., skip * ratio :]
         return out
+
+    def decode_chunks(self, latents: Tensor, chunk: int) -> Iterator[Tensor]:
+        """The audio of latents [B, latent_dim, T] piece by piece, each [B, audio_channels, chunk * ratio].
+
+        The last piece is shorter. Every piece is decoded together with the `config.reach` latents on either
+        side that the decoder sees from it, so joined the pieces are the whole decode up to rounding, while
+        memory depends on chunk + 2 reach alone. Raises ValueError unless chunk > 0.
+        """
+        if chunk < 1:
+            raise ValueError(f"chunks of {chunk} latents")
+        ratio, reach, total = self.config.ratio, self.config.reach, latents.shape[-1]
+        for start in range(0, total, chunk):
+            stop, before = min(start + chunk, total), min(reach, start)
+            piece = self.decoder(latents[..., start - before : stop + reach])
+            yield piece[..., before * ratio : (before + stop - start) * ratio]

@@ -24,13 +24,52 @@ def test_lengths(samples: int) -> None:
         assert make().decode(mean).shape == (2, 1, samples // 8 * 8)
 
 
-def test_chunks_agree_with_the_whole_where_the_overlap_is_wide_enough() -> None:
+@pytest.mark.parametrize("strides", [(2, 4), (6, 4), (2, 4, 4, 8, 8)])
+def test_the_decoder_reaches_exactly_as_far_as_it_says(strides: tuple[int, ...]) -> None:
+    config = OobleckConfig(audio_channels=1, latent_dim=2, channels=2, multiples=(1,) * len(strides), strides=strides)
+    torch.manual_seed(0)
+    net = Oobleck(config).double().eval()
+    middle = config.reach + 3
+    latents = torch.randn(1, 2, 2 * middle + 1, dtype=torch.float64, requires_grad=True)
+    net.decode(latents)[..., middle * config.ratio : (middle + 1) * config.ratio].sum().backward()
+    assert latents.grad is not None
+    seen = latents.grad.abs().sum((0, 1)).nonzero()[:, 0]
+    assert (int(seen[0]), int(seen[-1])) == (middle - config.reach, middle + config.reach)
+
+
+def test_the_published_sizes_reach_ten_latents() -> None:
+    assert OobleckConfig().reach == 10
+
+
+@pytest.mark.parametrize("chunk", [1, 16, 50, 149, 150, 400])
+def test_chunks_are_the_whole(chunk: int) -> None:
+    net = make()
+    latents = torch.randn(2, 3, 150)
+    with torch.no_grad():
+        whole = net.decode(latents)
+        pieces = list(net.decode_chunks(latents, chunk))
+        assert [piece.shape[-1] // 8 for piece in pieces] == [min(chunk, 150 - i) for i in range(0, 150, chunk)]
+        torch.testing.assert_close(torch.cat(pieces, dim=-1), whole, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(net.decode(latents, chunk=chunk), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_chunks_bound_what_is_decoded_at_once() -> None:
+    net, seen = make(), []
+    net.decoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
+    with torch.no_grad():
+        for _ in net.decode_chunks(torch.randn(1, 3, 1000), 20):
+            pass
+    assert max(seen) == 20 + 2 * TINY.reach
+    assert len(seen) == 50
+
+
+def test_published_chunks_are_exact_from_twice_the_reach_on() -> None:
     net = make()
     latents = torch.randn(1, 3, 150)
     with torch.no_grad():
         whole = net.decode(latents)
-        # One latent sees about 30 others on either side here, so half an overlap of 40 hides every seam.
-        torch.testing.assert_close(net.decode(latents, chunk=100, overlap=80), whole, atol=1e-5, rtol=1e-5)
+        exact = net.decode(latents, chunk=100, overlap=2 * TINY.reach)
+        torch.testing.assert_close(exact, whole, atol=1e-5, rtol=1e-5)
         assert (net.decode(latents, chunk=10, overlap=0) - whole).abs().max() > 1e-4
 
 
@@ -59,6 +98,8 @@ def test_an_autoencoder_trains() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="odd strides"):
         OobleckConfig(multiples=(1,), strides=(3,))
+    with pytest.raises(ValueError, match="chunks of 0"):
+        make().decode(torch.randn(1, 3, 40), chunk=0)
     with pytest.raises(ValueError, match="overlap 16"):
         make().decode(torch.randn(1, 3, 40), chunk=16, overlap=16)
     side = {"channels": 4, "c_mults": [1], "strides": [2], "use_snake": True}
