@@ -8,6 +8,7 @@ from torch import Tensor
 from synchresis.diffusion import samplers
 from synchresis.diffusion.guidance import classifier_free
 from synchresis.diffusion.objectives import FLOW, V, shift_times
+from synchresis.nn.conditioners import Conditioners, Routing, time_aligned, whole
 from synchresis.nn.dit import DiT, DiTConfig
 from synchresis.nn.oobleck import Oobleck, OobleckConfig
 
@@ -82,6 +83,35 @@ def oobleck(case: Case) -> Outputs:
         "out_audio_long": net.decode(io["latent_long"]),
         "out_audio_chunked": net.decode(io["latent_long"], chunk=16, overlap=4),
         "out_mean_odd": net.encode(io["audio_odd"])[0],
+    }
+
+
+# Conditions ----------------------------------------------------------------------------------------
+
+
+def conditioners(case: Case) -> Outputs:
+    """The numbers by our module, the frame features as they came, and both where the routing sends them."""
+    conditioning, io = case.config["conditioning"], case.io
+    net = Conditioners.from_dict(conditioning).eval()
+    net.load_state_dict(case.weights())
+    conditions = net({name: io[name] for name in net.conditioners})
+    for described in conditioning["configs"]:
+        if described["type"] == "video_feature":
+            conditions[described["id"]] = whole(io[described["id"]])
+        elif described["type"] == "time_align":
+            signals = [io[f"time_align_{i}"] for i in range(sum(name.startswith("time_align_") for name in io))]
+            conditions[described["id"]] = time_aligned(signals, described["config"]["output_dim"])
+    joined = Routing.from_dict(case.config["routing"]).join(conditions)
+    out = {}
+    for name, (tokens, mask) in conditions.items():
+        out |= {f"out_{name}": tokens, f"out_{name}_mask": mask}
+    return out | {
+        "out_cross_attn_cond": joined["cross"],
+        "out_cross_attn_mask": joined["context_mask"],
+        "out_global_cond": joined["global_cond"],
+        "out_prepend_cond": joined["prepend"],
+        "out_prepend_cond_mask": joined["prepend_mask"],
+        "out_input_concat_cond": joined["concat"],
     }
 
 
@@ -184,6 +214,7 @@ ADAPTERS: dict[str, Adapter | Check] = {
     "lova/dit_noabs_prepend": Adapter(lova_dit, 1e-4),
     "lova/sat_dit_small": Adapter(sat_dit, 1e-4),
     "lova/sat_dit_adaln": Adapter(sat_dit, 1e-4),
+    "lova/conditioners": Adapter(conditioners, 2e-5),
     "lova/oobleck": Adapter(oobleck, 5e-5),
     "lova/sampling": Adapter(lova_sampling, 1e-4, special={"_x": 5e-4, "out_v0": 5e-5}),
     "lova/sat_samplers": Adapter(sat_samplers, 1e-4),
