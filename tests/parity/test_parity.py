@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from .adapters import ADAPTERS, PENDING, Adapter, Case
+from .adapters import ADAPTERS, PENDING, SLOW, Adapter, Case, Check
 from .roots import HERE, cases, root
 
 CASES = cases()
@@ -34,8 +34,15 @@ def test_parity(name: str) -> None:
     compare(name, CASES[name])
 
 
-def compare(name: str, folder: Path) -> None:
-    adapter = ADAPTERS[name]
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [name for name in CASES if name in SLOW])
+def test_parity_whole(name: str) -> None:
+    compare(name, CASES[name], SLOW[name])
+
+
+def compare(name: str, folder: Path, adapter: Adapter | Check | None = None) -> None:
+    adapter = adapter or ADAPTERS[name]
     case = Case(folder)
     with torch.no_grad():
         if not isinstance(adapter, Adapter):

@@ -15,6 +15,9 @@ ADAPTERS: dict[str, Adapter | Check] = {
     **metrics.ADAPTERS,
 }
 
+# All of those cases of which the above runs a part, because the rest takes minutes or gigabytes.
+SLOW: dict[str, Adapter | Check] = {**encoders.SLOW}
+
 # Cases known to be without an adapter yet: they skip. A case that is neither here nor above fails.
 KNOWN = (
     "encoders/i3d_videogpt",
