@@ -20,7 +20,7 @@ from synchresis.diffusion import samplers
 from synchresis.diffusion.noise import noise_source
 from synchresis.diffusion.objectives import Network, Objective
 from synchresis.errors import BadInputError
-from synchresis.nn.oobleck import Oobleck, OobleckConfig
+from synchresis.nn.oobleck import Oobleck
 from synchresis.systems.request import Progress, quiet
 
 # The first of each is what the published systems sample with.
@@ -151,34 +151,23 @@ def sample(
 # Decoding
 
 
-def decoder_reach(config: OobleckConfig) -> int:
-    """How many latents on each side of its own a sample of Oobleck's decoder depends on (10 at full size)."""
-    reach = 3  # of the last convolution, in samples; from here back to the latents
-    for stride in config.strides:
-        reach += 3 * (1 + 3 + 9)  # three residual units
-        reach = -(-reach // stride) + 1  # a transposed convolution of two strides
-    return reach + 3
-
-
 def sound_blocks(
     codec: Oobleck, latents: Tensor, samples: int, progress: Progress = quiet, chunk: int = CHUNK
 ) -> Iterator[np.ndarray]:
     """The sound of latents [1, C, T] in blocks [n, channels] float32, `samples` in all.
 
-    Every chunk is decoded with as many latents on each side as the decoder can see, so that the pieces are the whole
-    decode to rounding, while memory depends on `chunk` alone. Raises ValueError where T latents hold fewer samples.
+    The pieces are the whole decode to rounding (`Oobleck.decode_chunks`), while memory depends on `chunk` alone.
+    Raises ValueError where T latents hold fewer samples.
     """
-    total, ratio, reach = latents.shape[-1], codec.config.ratio, decoder_reach(codec.config)
-    if samples > total * ratio:
-        raise ValueError(f"{total} latents hold {total * ratio} samples, not {samples}")
-    for first in range(0, -(-samples // ratio), chunk):
-        stop = min(first + chunk, total)
-        begin, end = max(first - reach, 0), min(stop + reach, total)
+    held = latents.shape[-1] * codec.config.ratio
+    if samples > held:
+        raise ValueError(f"{latents.shape[-1]} latents hold {held} samples, not {samples}")
+    pieces, sent = codec.decode_chunks(latents, chunk), 0
+    while sent < samples:
         with torch.no_grad():
-            sound = codec.decode(latents[..., begin:end])[0]
-        last = min(stop * ratio, samples)
-        block = sound[:, (first - begin) * ratio : last - begin * ratio]
-        progress("decode", last / samples)
+            block = next(pieces)[0, :, : samples - sent]
+        sent += block.shape[-1]
+        progress("decode", sent / samples)
         yield np.ascontiguousarray(block.T.float().cpu().numpy())
 
 
