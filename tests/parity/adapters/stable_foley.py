@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from synchresis.diffusion import samplers
 from synchresis.diffusion.guidance import classifier_free
+from synchresis.encoders import clap
+from synchresis.nn.cavp import CAVP, CAVPConfig
 from synchresis.nn.control import ControlledDiT
 from synchresis.nn.dit import DiTConfig
+from synchresis.systems.weights import fill
 
 from .common import Adapter, Case, Check, Outputs
 
@@ -80,7 +86,89 @@ def foley_sampling(case: Case) -> Outputs:
     }
 
 
+# The eye --------------------------------------------------------------------------------
+
+
+def _cavp_outputs(net: CAVP, video: Tensor, pools: bool) -> Outputs:
+    names = ("stem", *(f"layer{i}_spatial_mean" for i in range(1, 5)))
+    maps = net.video_encoder.stages(video.transpose(1, 2))
+    spatial = [m.mean(dim=(3, 4)) for m in maps]
+    out = dict(zip(names, spatial, strict=True)) | {"pooled": spatial[-1]}
+    out |= {"features": net.project(spatial[-1]), "features_normalised": net(video)}
+    return out | ({"features_pooled16_normalised": net(video, pool=True)} if pools else {})
+
+
+def cavp_tiny(case: Case) -> Outputs:
+    sizes = {name: case.config[name] for name in ("base_channels", "stage_blocks", "embed_dim")}
+    net = CAVP(CAVPConfig.from_dict(sizes)).eval()
+    net.load_state_dict(case.weights())
+    return _cavp_outputs(net, case.io["video"], "features_pooled16_normalised" in case.io)
+
+
+def _by_rule(name: str, shape: list[int]) -> Tensor:
+    """The weights of the full-size case: a stream of random numbers per key."""
+    z = np.random.Generator(np.random.PCG64(crc32(name.encode()))).standard_normal(shape)
+    value = torch.from_numpy(np.asarray(z, np.float32))
+    if name.endswith("running_mean") or name.endswith(".bias"):
+        return 0.1 * value
+    if name.endswith("running_var"):
+        return 0.75 + 0.25 * value.tanh()
+    if name.endswith("bn.weight"):
+        return 1 + 0.2 * value.tanh()
+    if name.endswith("num_batches_tracked"):
+        return torch.tensor(1)
+    return value * (1.5 / np.prod(shape[1:])) ** 0.5 if len(shape) > 1 else value
+
+
+def cavp_full(case: Case) -> Outputs:
+    net = CAVP(CAVPConfig(embed_dim=case.config["embed_dim"])).eval()
+    net.load_state_dict({k: _by_rule(k, list(v.shape)) for k, v in net.state_dict().items()})
+    small = case.io["video_small"]
+    scale = case.config["size"] // small.shape[-1]
+    video = small.repeat_interleave(scale, -1).repeat_interleave(scale, -2)[None]
+    sums = [net.state_dict()[name].double().sum() for name in case.config["checksum_keys"]]
+    return _cavp_outputs(net, video, False) | {"checksum_sums": torch.stack(sums)}
+
+
+# The ear --------------------------------------------------------------------------------
+
+
+def _clap(config: dict[str, Any], weights: Outputs, source: Path) -> torch.nn.Module:
+    sizes = {
+        "patch_embeds_hidden_size": config["dims"]["embed_dim"],
+        "depths": config["dims"]["depths"],
+        "num_attention_heads": config["dims"]["num_heads"],
+        "projection_dim": config["projection"],
+    }
+    assert clap.tower_of(clap.unprefixed(weights)) == sizes
+    net = clap.build_audio(sizes)
+    fill(net, clap.laion_keys(weights), component="clap", source=source, ignored=clap.IGNORED)
+    return net
+
+
+def clap_audio(case: Case) -> None:
+    net = _clap(case.config, case.weights(), case.folder)
+    io = case.io
+    mel = clap.log_mel(io["waveform"], "fusion")
+    stored = io["log_mel_db"]
+    loud = stored > -60
+    assert mel.shape == stored.shape
+    assert loud.any()
+    assert (mel - stored)[loud].abs().max() <= 2e-3
+    branch = net.audio_model(input_features=stored[:, None]).pooler_output  # type: ignore[operator]
+    assert (branch - io["branch_embedding"]).abs().max() <= 1e-5
+    assert (clap.embed_mel(net, stored) - io["audio_embedding"]).abs().max() <= 1e-5
+    assert (clap.embed_sound(net, io["waveform"], "fusion") - io["audio_embedding"]).abs().max() <= 5e-4
+
+
+_SIGHT = ("stem", "layer", "pooled", "features")
+
 ADAPTERS: dict[str, Adapter | Check] = {
+    "stable_foley/cavp_tiny": Adapter(
+        cavp_tiny, 1e-4, special={"features": 2e-5, "normalised": 2e-5}, outputs=_SIGHT
+    ),
+    "stable_foley/cavp_full": Adapter(cavp_full, 1e-4, relative=True, outputs=(*_SIGHT, "checksum")),
+    "stable_foley/clap_audio_tiny": clap_audio,
     "stable_foley/controlnet_dit": Adapter(controlnet_dit, 1e-4, outputs=("out", "base_hidden", "controlnet_embed")),
     "stable_foley/sampling": Adapter(
         foley_sampling,
