@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 SYSTEMS: dict[str, str] = {
     "pocket": "our own, small, with its weights in the package: watches the picture, then sounds it offline",
+    "lova": "LoVA: long films at once; CLIP looks, a diffusion transformer sounds, stereo at 44.1 kHz",
 }
 
 # The class of each system with published weights, in the file of its name.
-CLASSES: dict[str, str] = {}
+CLASSES: dict[str, str] = {
+    "lova": "Lova",
+}
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
