@@ -85,14 +85,15 @@ def build_audio(sizes: Mapping[str, Any]) -> nn.Module:
 
 
 def build(sizes: Mapping[str, Any], text: Mapping[str, Any] | None = None) -> nn.Module:
-    """Both halves, a ClapModel. `text` are fields of transformers' ClapTextConfig; the published half is its default.
+    """Both halves, a ClapModel. `text` are fields of transformers' ClapTextConfig; without them it is RoBERTa base.
 
     Both halves end in embeddings of sizes["projection_dim"] values.
     """
     from transformers import ClapConfig, ClapModel, ClapTextConfig
 
     width = sizes["projection_dim"]
-    words = ClapTextConfig(**{**(text or {}), "projection_dim": width})
+    # RoBERTa's own epsilon; the class's default of 1e-12 moves the embeddings of words by 5e-5.
+    words = ClapTextConfig(**{"layer_norm_eps": 1e-5, **(text or {}), "projection_dim": width})
     config = ClapConfig(
         text_config=words.to_dict(), audio_config=audio_config(sizes).to_dict(), projection_dim=width
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from synchresis.encoders import clap, ms_clap
 from synchresis.nn import i3d, imagebind, panns, passt, synchformer, vggish
-from synchresis.systems.weights import skeleton
+from synchresis.systems.weights import fill, skeleton
 
 from .. import seeded
 from .common import Adapter, Case, Check
@@ -29,6 +32,28 @@ def filled(build: Callable[[], nn.Module], case: Case, keys: Mapping[str, list[i
     kept = net.load_state_dict(tensors, strict=False, assign=True)
     assert not kept.unexpected_keys
     assert not any(value.is_meta for value in net.state_dict().values())
+    return net.eval()
+
+
+def from_file(
+    build: Callable[[], nn.Module],
+    case: Case,
+    renamed: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    ignored: Mapping[str, str],
+) -> nn.Module:
+    """A network of transformers' from the names of the original, strictly, as a published file is read.
+
+    What the case keeps (index tables) is as the network was built, and what the reader ignores is not generated.
+    """
+    keys = case.json("keys.json")
+    wanted = {name: shape for name, shape in keys.items() if not any(re.fullmatch(p, name) for p in ignored)}
+    with skeleton():
+        net = build()
+    tensors = seeded.state(wanted, case.config["seed"], case.config["keep"], case.config["adjust"])
+    seeded.check(tensors, case.config["checks"])
+    named = renamed(tensors)
+    constants = {name: value for name, value in net.state_dict().items() if not value.is_meta and name not in named}
+    fill(net, {**constants, **named}, component="network", source=case.folder)
     return net.eval()
 
 
@@ -196,6 +221,53 @@ def imagebind_on(case: Case, towers: tuple[str, ...]) -> None:
     agree(case, {**got, **seen}, limits)
 
 
+def first_of(out: Any) -> Tensor:
+    return out[0] if isinstance(out, tuple) else out
+
+
+def laion_clap(case: Case) -> None:
+    keys = case.json("keys.json")
+    sizes = clap.HTSAT_BASE if case.config["amodel"] == "HTSAT-base" else clap.HTSAT_TINY
+    assert clap.tower_of({name: torch.empty(shape, device="meta") for name, shape in keys.items()}) == sizes
+    net = from_file(lambda: clap.build(sizes), case, clap.laion_keys, clap.IGNORED)
+    tower = "audio_model.audio_encoder"
+    heard = sounds(case)
+    padded = clap.filled_up(heard).double()
+    sums = torch.stack([padded.sum(1), padded.square().sum(1)], 1)
+    assert torch.allclose(sums, torch.tensor(case.config["padded_checksum"], dtype=torch.float64), atol=1e-6)
+    mel = clap.log_mel(heard)
+    with outputs_of(net, layer0=f"{tower}.layers.0", latent=f"{tower}.avgpool") as seen:
+        audio = clap.embed_mel(net, mel)
+    text = clap.embed_words(net, case.io["input_ids"], case.io["attention_mask"])
+    got = {
+        "log_mel": mel[:, None], "layer0": first_of(seen["layer0"]), "latent": seen["latent"].flatten(1),
+        "audio_embedding": audio, "text_embedding": text, "cosine": audio @ text.T,
+    }  # fmt: skip
+    agree(case, got, {
+        "log_mel": 1e-3, "layer0": 1e-4, "latent": 1e-4,
+        "audio_embedding": 2e-5, "text_embedding": 2e-5, "cosine": 2e-5,
+    })  # fmt: skip
+
+
+def microsoft_clap(case: Case) -> None:
+    net = from_file(ms_clap.MsClap, case, ms_clap.ms_keys, ms_clap.IGNORED)
+    assert isinstance(net, ms_clap.MsClap)
+    tower = "audio_encoder.base.audio_encoder"
+    mel = ms_clap.log_mel(sounds(case))
+    with outputs_of(net, layer0=f"{tower}.layers.0", latent=f"{tower}.avgpool") as seen:
+        audio = net.sound(mel)
+    text = net.words(case.io["input_ids"], case.io["attention_mask"])
+    similarity = net.similarity(audio, text)
+    got = {
+        "log_mel": mel[:, None], "layer0": first_of(seen["layer0"]), "latent": seen["latent"].flatten(1),
+        "audio_embedding": audio, "text_embedding": text, "similarity": similarity, "pam": similarity.softmax(-1)[:, 0],
+    }  # fmt: skip
+    agree(case, got, {
+        "log_mel": 1e-3, "layer0": 1e-4, "latent": 1e-4, "audio_embedding": 1e-4, "text_embedding": 1e-4,
+        "similarity": 1e-4, "pam": 1e-5,
+    })  # fmt: skip
+
+
 def imagebind_without_vision(case: Case) -> None:
     for tower in ("audio", "text"):
         imagebind_on(case, (tower,))
@@ -207,6 +279,9 @@ ADAPTERS: dict[str, Adapter | Check] = {
     "encoders/vggish": vgg,
     "encoders/passt_s": passt_s,
     "encoders/i3d_videogpt": i3d_400,
+    "encoders/laion_clap_htsat_base": laion_clap,
+    "encoders/laion_clap_htsat_tiny": laion_clap,
+    "encoders/ms_clap_2023": microsoft_clap,
     "encoders/synchformer": lambda case: synchformer_on(case, [0, len(case.io["video_features"][0]) - 1]),
     "encoders/imagebind_huge": imagebind_without_vision,
 }
