@@ -1,0 +1,1 @@
+"""Metrics with pinned definitions, their chance levels and intervals."""
