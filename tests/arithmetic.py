@@ -39,8 +39,18 @@ class ArithmeticSystem:
     name = "arithmetic"
     device = "cpu"
 
-    def __init__(self, weights_hash: str = "f00d" * 16) -> None:
+    def __init__(
+        self,
+        weights_hash: str = "f00d" * 16,
+        untrained: str | None = None,
+        rate: int = RATE,
+        channels: int = 1,
+        gain: float = 1.0,
+    ) -> None:
         self.weights_hash = weights_hash
+        self.untrained = untrained
+        self.key_report: str | None = None
+        self.rate, self.channels, self.gain = rate, channels, gain
 
     def watch(self, clip: Clip, progress: Progress = quiet) -> tuple[Onsets, Track, None]:
         times = np.arange(0.4, float(clip.duration), 0.7)
@@ -56,21 +66,21 @@ class ArithmeticSystem:
         if request.prompt == "crash":
             raise ZeroDivisionError("a fault on purpose")
         if request.prompt == "silence":
-            return ArithmeticPlan("prompt", clip.duration, None, None, request.seed, ["nothing sounds here"])
+            return ArithmeticPlan("prompt", clip.duration, None, None, request.seed, ["nothing sounds here"], self.rate)
         onsets, told, _ = self.watch(clip)
         progress("watch", 1.0)
-        return ArithmeticPlan("onsets", clip.duration, onsets, told, request.seed)
+        return ArithmeticPlan("onsets", clip.duration, onsets, told, request.seed, rate=self.rate)
 
     def stream(self, plan: ArithmeticPlan, progress: Progress = quiet) -> Iterator[np.ndarray]:
-        total = sample_count(plan.duration, RATE)
-        sound = np.zeros(total, np.float32)
+        total = sample_count(plan.duration, plan.rate)
+        sound = np.zeros((total, self.channels), np.float32)
         if plan.told is not None:
-            noise = np.random.default_rng(plan.seed).normal(0, 1, total)
-            times = (np.arange(total) + 0.5) / RATE
-            sound = (noise * plan.told.at(times)).astype(np.float32)
+            noise = np.random.default_rng(plan.seed).normal(0, self.gain, sound.shape)
+            times = (np.arange(total) + 0.5) / plan.rate
+            sound = (noise * plan.told.at(times)[:, None]).astype(np.float32)
         for first in range(0, total, 31000):
             progress("generate", first / total)
-            yield sound[first : first + 31000, None]
+            yield sound[first : first + 31000]
 
 
 def write_moving_square(path: Path, seconds: float, **options: Any) -> None:

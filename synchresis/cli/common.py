@@ -1,19 +1,22 @@
-"""What the commands share: errors in one line, progress on stderr, options that several have."""
+"""What the commands share: errors in one line, progress on stderr, the options that say which system it is."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from synchresis.errors import BadInputError, FailureError
+from synchresis.systems import load
 
 if TYPE_CHECKING:
-    from synchresis.systems.request import Progress
+    from synchresis.systems.request import Progress, System
 
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the trace of an error.")]
 
@@ -25,6 +28,68 @@ class Device(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
     mps = "mps"
+
+
+SystemOption = Annotated[str, typer.Option(help="Which system; `synchresis systems` lists them.")]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH_OR_HUB_ID",
+        help="The weights: a published file or folder, one that `convert` made, or a hub id. "
+        "pocket's are in the package.",
+    ),
+]
+PartOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=PATH_OR_HUB_ID",
+        help="A network that the published file leaves out; `synchresis systems NAME` lists them. May be repeated.",
+    ),
+]
+UntrainedOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE_OR_JSON",
+        help="Random weights instead (small, full, or a JSON configuration): noise, for wiring and timing.",
+    ),
+]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto is the fastest there is.")]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which system, and where its weights come from."""
+
+    system: str
+    weights: str | None = None
+    parts: dict[str, str] = field(default_factory=dict)
+    untrained: str | Path | None = None
+    device: str = "auto"
+
+    def load(self) -> System:
+        """The system. What was read of which file is said on stderr, and loudly that random weights make noise."""
+        with progress_on_stderr(self.system) as progress:
+            progress("load", 0.0)
+            system = load(self.system, self.weights, self.device, parts=self.parts, untrained=self.untrained)
+        if system.key_report is not None:
+            say(system.key_report)
+        if system.untrained is not None:
+            size = Path(system.untrained).name
+            say(f"NOISE: {system.name} is untrained ({size}): what follows is noise, for wiring and timing only")
+        return system
+
+
+def pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
+    """The values of a repeated NAME=VALUE by name. Raises BadInputError for another form, or a name said twice."""
+    named: dict[str, str] = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise BadInputError(f"{option} {text}: say {option} NAME=VALUE")
+        if name in named:
+            raise BadInputError(f"{option} {name} is given twice")
+        named[name] = value
+    return named
 
 
 def explain(error: Exception) -> str:

@@ -17,7 +17,7 @@ import typer
 from synchresis import __version__
 from synchresis.cli.common import DebugOption
 from synchresis.errors import BadInputError
-from synchresis.systems import SYSTEMS, load
+from synchresis.systems import CLASSES, SYSTEMS, load
 
 PACKAGES = (
     "torch",
@@ -29,6 +29,8 @@ PACKAGES = (
     "einops",
     "opencv-python-headless",
     "matplotlib",
+    "transformers",
+    "diffusers",
 )
 ENCODERS = {"libx264": "H.264 films", "aac": "sound in mp4, mov", "libopus": "sound in webm", "flac": "sound in mkv"}
 DECODERS = ("h264", "aac", "opus", "flac")
@@ -130,7 +132,9 @@ def _devices() -> Iterator[Finding]:
 
 
 def _weights(name: str) -> Finding:
-    """Loading checks that every file is there and fits its network."""
+    """Of a system in the package: loading checks that every file is there and fits its network."""
+    if name in CLASSES:
+        return Finding(f"weights of {name}", f"not in the package: `synchresis systems {name}` says which to get")
     try:
         system = load(name, device="cpu")
     except (BadInputError, OSError) as error:

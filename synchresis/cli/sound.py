@@ -11,9 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synchresis.cli.common import DebugOption, Device, explain, progress_on_stderr, say
+from synchresis.cli.common import (
+    Choice,
+    DebugOption,
+    Device,
+    DeviceOption,
+    PartOption,
+    SystemOption,
+    UntrainedOption,
+    WeightsOption,
+    explain,
+    pairs,
+    progress_on_stderr,
+    say,
+)
 from synchresis.errors import BadInputError
-from synchresis.systems import load
+from synchresis.systems import check_settings
 from synchresis.systems.request import SoundRequest
 
 if TYPE_CHECKING:
@@ -22,7 +35,7 @@ if TYPE_CHECKING:
     from synchresis.systems.request import System
 
 # What can be given beside --recipe; everything else is in the recipe.
-BESIDE_RECIPE = {"clips", "out", "weights", "device", "picture", "recipe", "json_lines", "overwrite", "debug"}
+BESIDE_RECIPE = {"clips", "out", "weights", "part", "device", "picture", "recipe", "json_lines", "overwrite", "debug"}
 
 
 class Original(StrEnum):
@@ -40,9 +53,7 @@ class Order:
     clips: list[Path]
     outputs: list[list[Outputs]]
     request: SoundRequest
-    system: str
-    weights: str | None
-    device: str
+    choice: Choice
     original: str
     picture: bool
     overwrite: bool
@@ -75,10 +86,10 @@ def sound(
             "Default: beside the clip, as NAME.synchresis.mp4."
         ),
     ] = None,
-    system: Annotated[str, typer.Option(help="Which system; `synchresis systems` lists them.")] = "pocket",
-    weights: Annotated[
-        str | None, typer.Option(metavar="PATH_OR_HUB_ID", help="Weights instead of those in the package.")
-    ] = None,
+    system: SystemOption = "pocket",
+    weights: WeightsOption = None,
+    part: PartOption = None,
+    untrained: UntrainedOption = None,
     prompt: Annotated[str | None, typer.Option(help="What it should sound like, in words.")] = None,
     like: Annotated[Path | None, typer.Option(help="A sound file that it should sound like.")] = None,
     envelope: Annotated[
@@ -98,11 +109,19 @@ def sound(
     guidance: Annotated[
         float | None, typer.Option(help="How strongly prompt and reference are obeyed. Default: the system's own.")
     ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="What else this system can be told; `synchresis systems NAME` lists it. May be repeated.",
+        ),
+    ] = None,
     original: Annotated[
         Original, typer.Option(help="The clip's own sound: dropped, kept as a second track, or mixed in.")
     ] = Original.drop,
     sound_only: Annotated[bool, typer.Option("--sound-only", help="Write the sound alone, as .wav.")] = False,
-    device: Annotated[Device, typer.Option(help="Where to compute; auto is the fastest there is.")] = Device.auto,
+    device: DeviceOption = Device.auto,
     picture: Annotated[
         bool, typer.Option("--picture", help="Also draw frames, waveform, onsets and loudness on a PNG.")
     ] = False,
@@ -119,17 +138,17 @@ def sound(
     path of each take is printed on stdout.
     """
     clips = clips or []
-    request = SoundRequest(prompt, like, envelope, onsets, seed, steps, guidance)
+    parts = pairs("--part", part)
     if recipe is not None:
         strangers = sorted(_given(context) - BESIDE_RECIPE)
         if strangers:
-            named = ", ".join(f"--{name.replace('_', '-')}" for name in strangers)
+            named = ", ".join(f"--{'set' if name == 'setting' else name.replace('_', '-')}" for name in strangers)
             raise BadInputError(f"--recipe says everything about the take itself: leave out {named}")
-        order = _order_again(recipe, clips, out, weights, device.value, picture, overwrite)
+        order = _order_again(recipe, clips, out, weights, parts, device.value, picture, overwrite)
     else:
-        order = _order(
-            clips, out, sound_only, variants, request, system, weights, device.value, original.value, picture, overwrite
-        )
+        request = SoundRequest(prompt, like, envelope, onsets, seed, steps, guidance, pairs("--set", setting))
+        choice = Choice(system, weights, parts, untrained, device.value)
+        order = _order(clips, out, sound_only, variants, request, choice, original.value, picture, overwrite)
     outcomes = _carry_out(order, json_lines, debug)
     return _conclude(outcomes)
 
@@ -145,9 +164,7 @@ def _order(
     sound_only: bool,
     variants: int,
     request: SoundRequest,
-    system: str,
-    weights: str | None,
-    device: str,
+    choice: Choice,
     original: str,
     picture: bool,
     overwrite: bool,
@@ -159,13 +176,21 @@ def _order(
     for option, path in request.files.items():
         if not path.is_file():
             raise BadInputError(f"--{option} {path}: there is no such file")
+    check_settings(choice.system, request.settings)
     found = clips_in(clips)
     outputs = outputs_for(found, out, sound_only, variants)
-    return Order(found, outputs, request, system, weights, device, original, picture, overwrite)
+    return Order(found, outputs, request, choice, original, picture, overwrite)
 
 
 def _order_again(
-    path: Path, clips: list[Path], out: Path | None, weights: str | None, device: str, picture: bool, overwrite: bool
+    path: Path,
+    clips: list[Path],
+    out: Path | None,
+    weights: str | None,
+    parts: dict[str, str],
+    device: str,
+    picture: bool,
+    overwrite: bool,
 ) -> Order:
     from synchresis.delivery.outputs import outputs_for
     from synchresis.delivery.recipe import read_recipe
@@ -174,13 +199,12 @@ def _order_again(
         raise BadInputError(f"--recipe is of one clip, not of {len(clips)}")
     recipe = read_recipe(path, clips[0] if clips else None)
     outputs = outputs_for([recipe.clip], out, False, 1, recipe.suffix)
+    untrained = recipe.untrained if weights is None else None
     return Order(
         clips=[recipe.clip],
         outputs=outputs,
         request=recipe.request,
-        system=recipe.system,
-        weights=weights,
-        device=recipe.device if device == "auto" else device,
+        choice=Choice(recipe.system, weights, parts, untrained, recipe.device if device == "auto" else device),
         original=recipe.original,
         picture=picture,
         overwrite=overwrite,
@@ -226,9 +250,7 @@ def _check(order: Order, clip: Any, outputs: list[Outputs]) -> None:
 
 
 def _load(order: Order) -> System:
-    with progress_on_stderr(order.system) as progress:
-        progress("load", 0.0)
-        system = load(order.system, order.weights, order.device)
+    system = order.choice.load()
     if order.recipe is not None:
         import torch
 
@@ -256,7 +278,7 @@ def _sound_clip(order: Order, system: System, clip: Any, outputs: list[Outputs],
         except Exception as error:
             outcome.error = error
             return outcome
-        for line in [*(f"{clip.path}: {note}" for note in made.plan.notes), *lost]:
+        for line in [*(f"{clip.path}: {note}" for note in made.report["notes"]), *lost]:
             say(line)
         take = {
             "path": str(output.take),
@@ -265,7 +287,7 @@ def _sound_clip(order: Order, system: System, clip: Any, outputs: list[Outputs],
             "picture": str(output.picture) if order.picture else None,
             "seed": request.seed,
             "mode": made.plan.mode,
-            "notes": list(made.plan.notes),
+            "notes": made.report["notes"],
         }
         outcome.takes.append(take)
         if not json_lines:

@@ -10,9 +10,20 @@ from typing import Annotated
 
 import typer
 
-from synchresis.cli.common import DebugOption, Device, progress_on_stderr, say
+from synchresis.cli.common import (
+    Choice,
+    DebugOption,
+    Device,
+    DeviceOption,
+    PartOption,
+    SystemOption,
+    UntrainedOption,
+    WeightsOption,
+    pairs,
+    progress_on_stderr,
+    say,
+)
 from synchresis.errors import BadInputError
-from synchresis.systems import load
 
 
 class Format(StrEnum):
@@ -35,11 +46,11 @@ def watch(
         Format | None,
         typer.Option(help="csv or json to edit as text, mid or wav for a sequencer. Default: that of --out, or csv."),
     ] = None,
-    system: Annotated[str, typer.Option(help="Which system; `synchresis systems` lists them.")] = "pocket",
-    weights: Annotated[
-        str | None, typer.Option(metavar="PATH_OR_HUB_ID", help="Weights instead of those in the package.")
-    ] = None,
-    device: Annotated[Device, typer.Option(help="Where to compute; auto is the fastest there is.")] = Device.auto,
+    system: SystemOption = "pocket",
+    weights: WeightsOption = None,
+    part: PartOption = None,
+    untrained: UntrainedOption = None,
+    device: DeviceOption = Device.auto,
     json_lines: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
     debug: DebugOption = False,
@@ -60,8 +71,9 @@ def watch(
     found = probe(clip)
     if found.video is None:
         raise BadInputError(f"{clip}: has no picture to watch")
+    watcher = Choice(system, weights, pairs("--part", part), untrained, device.value).load()
     with progress_on_stderr(clip.name) as progress:
-        onsets, envelope, _ = load(system, weights, device.value).watch(found, progress)
+        onsets, envelope, _ = watcher.watch(found, progress)
     onsets_path.parent.mkdir(parents=True, exist_ok=True)
     write_onsets(onsets_path, quantise_onsets(onsets))
     write_envelope(envelope_path, quantise_envelope(envelope))

@@ -17,7 +17,7 @@ from synchresis.delivery.loudness import RATE
 from synchresis.delivery.report import Measured
 from synchresis.media import Clip, frames, stream_sound
 from synchresis.systems.request import Plan
-from synchresis.timeline import Track, written_beside
+from synchresis.timeline import Track, sample_count, written_beside
 
 COLUMNS = 1200
 STRIP = 10
@@ -38,7 +38,7 @@ def draw(path: Path, clip: Clip, plan: Plan, sound: Path, measured: Measured) ->
 
     A clip without a picture has no strip of frames.
     """
-    columns = _columns(sound, measured.samples)
+    columns = _columns(sound, sample_count(Fraction(measured.samples, measured.rate), RATE))
     with matplotlib.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         heights = [1.75, 3.15, 2.3]
         if clip.video:

@@ -7,6 +7,7 @@ film.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from synchresis.media import Clip, SoundWriter, probe, read_sound, stream_sound
 from synchresis.media.mux import Original, mux
 from synchresis.systems.request import Plan, Progress, SoundRequest, System, quiet
 from synchresis.timeline import sample_count, written_beside
+
+CEILING_DB = -1.0  # dBTP: where the peak of a sound lies that would have clipped
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +71,9 @@ class Draft:
 def draft(
     system: System, clip: Clip, request: SoundRequest, folder: Path | None, progress: Progress = quiet
 ) -> Iterator[Draft]:
-    """Makes the sound in a folder inside `folder` (None: where the system keeps such), gone at the end.
+    """Makes the sound in a folder inside `folder` (None: where the operating system keeps such), gone at the end.
 
+    A sound that would clip is turned down as a whole, so that its true peak is `CEILING_DB`; none is turned up.
     Raises BadInputError for a request that the system cannot serve and FailureError if it makes something
     else than the plan's number of finite samples.
     """
@@ -79,8 +83,17 @@ def draft(
         _write_sound(system, plan, sound, progress)
         progress("measure", 0.0)
         measured = measure(sound)
+        notes = []
+        if system.untrained is not None:
+            notes.append(f"{system.name} is untrained ({Path(system.untrained).name}): this is noise")
+        peak = max(measured.peak, measured.true_peak)
+        if peak > 1.0:
+            gain_db = CEILING_DB - 20.0 * math.log10(peak)
+            sound = _turned(sound, gain_db)
+            measured = measure(sound)
+            notes.append(f"turned down by {-gain_db:.1f} dB so that it does not clip")
         progress("measure", 1.0)
-        yield Draft(clip, request, system, plan, sound, measured, report_of(measured, plan))
+        yield Draft(clip, request, system, plan, sound, measured, report_of(measured, plan, notes))
 
 
 def make_take(system: System, clip: str | Path, request: SoundRequest, progress: Progress = quiet) -> Take:
@@ -142,6 +155,17 @@ def _write_sound(system: System, plan: Plan, sound: Path, progress: Progress) ->
             written += len(block)
     if written != expected:
         raise FailureError(f"{system.name} made {written} samples where the picture has {expected}")
+
+
+def _turned(sound: Path, gain_db: float) -> Path:
+    """The sound with another gain, as a file beside it."""
+    turned, gain = sound.with_name("turned.wav"), np.float32(10.0 ** (gain_db / 20.0))
+    info = probe(sound).audio[0]
+    with SoundWriter(turned, info.rate, info.channels, "FLOAT") as writer:
+        for block in stream_sound(sound):
+            writer.write(block * gain)
+    sound.unlink()
+    return turned
 
 
 def _write(

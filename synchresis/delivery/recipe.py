@@ -36,6 +36,7 @@ def recipe_of(system: System, clip: Path, request: SoundRequest, original: str, 
             "name": system.name,
             "weights_sha256": system.weights_hash,
             "device": system.device,
+            "untrained": _untrained(system.untrained),
         },
         "clip": _file(clip),
         "request": {
@@ -46,6 +47,7 @@ def recipe_of(system: System, clip: Path, request: SoundRequest, original: str, 
             "seed": request.seed,
             "steps": request.steps,
             "guidance": request.guidance,
+            "settings": request.settings,
         },
         "delivery": {"suffix": suffix, "original": original},
         "machine": machine(),
@@ -74,6 +76,8 @@ class Recipe:
     system: str
     weights_hash: str
     device: str
+    untrained: str | Path | None
+    """The size, or the JSON configuration, of random weights; None where they were trained."""
     clip: Path
     request: SoundRequest
     original: str
@@ -113,11 +117,13 @@ def read_recipe(path: Path, clip: Path | None = None) -> Recipe:
 
 def _checked(content: dict[str, Any], path: Path, clip: Path | None) -> Recipe:
     asked, system = content["request"], content["system"]
-    envelope = asked["envelope"]
+    envelope, untrained = asked["envelope"], system.get("untrained")
     return Recipe(
         system=system["name"],
         weights_hash=system["weights_sha256"],
         device=system["device"],
+        # The first recipes have neither this nor settings.
+        untrained=_same(untrained, path, "configuration") if isinstance(untrained, dict) else untrained,
         clip=_same(content["clip"], path, "clip", clip),
         request=SoundRequest(
             prompt=asked["prompt"],
@@ -127,6 +133,7 @@ def _checked(content: dict[str, Any], path: Path, clip: Path | None) -> Recipe:
             seed=asked["seed"],
             steps=asked["steps"],
             guidance=asked["guidance"],
+            settings=dict(asked.get("settings", {})),
         ),
         original=content["delivery"]["original"],
         suffix=content["delivery"]["suffix"],
@@ -153,6 +160,11 @@ def _differences(content: dict[str, Any]) -> list[str]:
     then = {"synchresis": content["synchresis"], **content["machine"]}
     changed = [f"{key} {then[key]}, now {now[key]}" for key in now if key != "threads" and then.get(key) != now[key]]
     return [f"the recipe was made elsewhere, the bytes may differ: {'; '.join(changed)}"] if changed else []
+
+
+def _untrained(size: str | None) -> str | dict[str, str] | None:
+    """A size is noted as its name; the file of a configuration, which is an absolute path, with its hash."""
+    return _file(Path(size)) if size is not None and Path(size).is_absolute() else size
 
 
 def _file(path: Path) -> dict[str, str]:

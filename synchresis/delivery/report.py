@@ -4,7 +4,7 @@ plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from synchresis.delivery.loudness import RATE, LoudnessMeter, decibels
-from synchresis.media import stream_sound
+from synchresis.media import probe, stream_sound
 from synchresis.systems.request import Plan
 from synchresis.timeline import Span, Track
 from synchresis.timeline.envelope import correlation, rms_envelope
@@ -24,8 +24,8 @@ SILENCE_DBFS = -60.0
 TOLERANCES = (0.06, 0.1)
 
 DEFINITIONS = {
-    "sample_peak_dbfs": "largest sample; null for silence",
-    "true_peak_dbtp": "largest value after oversampling by four (BS.1770 annex 2); null for silence",
+    "sample_peak_dbfs": "largest sample at the sound's own rate; null for silence",
+    "true_peak_dbtp": "largest value at 48 kHz after oversampling by four (BS.1770 annex 2); null for silence",
     "integrated_lufs": "ITU-R BS.1770, both gates, every channel with weight 1; null under 0.4 s or -70 LUFS",
     "clipped_samples": "samples at or beyond full scale",
     "silent_share": f"share of the 10 ms cells with an RMS under {SILENCE_DBFS:g} dBFS",
@@ -38,7 +38,11 @@ DEFINITIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What one reading of a sound at 48 kHz tells. Levels are linear, full scale is 1."""
+    """What a sound is. Levels are linear, full scale is 1.
+
+    `samples`, `peak` and `clipped` are those of the file at its own `rate`; true peak, loudness, envelope and onsets
+    are of the same sound at 48 kHz.
+    """
 
     samples: int
     rate: int
@@ -52,42 +56,41 @@ class Measured:
 
 
 def measure(sound: Path) -> Measured:
-    """Reads a sound file once, at 48 kHz, in blocks of one second."""
-    meter: LoudnessMeter | None = None
-    detector = OnsetDetector(RATE)
-    samples, peak, clipped, channels = 0, 0.0, 0, 0
-    cells: list[np.ndarray] = []
-    for block in stream_sound(sound, RATE):
-        channels = block.shape[1]
-        meter = meter or LoudnessMeter(channels)
-        meter.push(block)
-        detector.push(block)
-        # Blocks hold whole cells (one second), all but the last one.
-        cells.append(rms_envelope(Track(block, Fraction(RATE)), CELL_RATE).values)
+    """Reads a sound file in blocks of one second: as it is, and at 48 kHz."""
+    info = probe(sound).audio[0]
+    samples, peak, clipped = 0, 0.0, 0
+    for block in stream_sound(sound):
         samples += len(block)
         size = np.abs(block)
         peak = max(peak, float(size.max()))
         clipped += int((size >= 1.0).sum())
+    meter, detector = LoudnessMeter(info.channels), OnsetDetector(RATE)
+    cells: list[np.ndarray] = []
+    for block in stream_sound(sound, RATE):
+        meter.push(block)
+        detector.push(block)
+        # Blocks hold whole cells (one second), all but the last one.
+        cells.append(rms_envelope(Track(block, Fraction(RATE)), CELL_RATE).values)
     return Measured(
         samples=samples,
-        rate=RATE,
-        channels=channels,
+        rate=info.rate,
+        channels=info.channels,
         peak=peak,
-        true_peak=meter.true_peak if meter else 0.0,
-        loudness=meter.integrated() if meter else None,
+        true_peak=meter.true_peak,
+        loudness=meter.integrated(),
         clipped=clipped,
         envelope=Track(np.concatenate([np.zeros(0, np.float32), *cells]), Fraction(CELL_RATE)),
         onsets=detector.finish(),
     )
 
 
-def report_of(measured: Measured, plan: Plan) -> dict[str, Any]:
+def report_of(measured: Measured, plan: Plan, further: Sequence[str] = ()) -> dict[str, Any]:
     """The report as it is written: plain numbers, lists and strings. `alignment` is null where no onsets were
-    told and `loudness_following` where no loudness was."""
+    told and `loudness_following` where no loudness was. `further` are notes beside the plan's."""
     silent = measured.envelope.values < 10 ** (SILENCE_DBFS / 20)
     return {
         "mode": plan.mode,
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *further],
         "timing": {
             "picture_seconds": _round(float(plan.duration)),
             "sound_seconds": _round(measured.samples / measured.rate),

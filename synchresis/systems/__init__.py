@@ -101,8 +101,17 @@ def check_name(name: str) -> None:
         raise BadInputError(f"no system is called {name!r}: choose from {', '.join(SYSTEMS)}")
 
 
+def check_settings(name: str, settings: dict[str, str]) -> None:
+    """Raises BadInputError for an unknown system, and for a setting that it does not have or cannot read."""
+    check_name(name)
+    if settings:
+        from synchresis.systems.request import settings_of
+
+        settings_of(file_of(name).Settings, settings, name)
+
+
 def file_of(name: str) -> Any:
-    """The module of a system with published weights."""
+    """The module of a system."""
     return importlib.import_module(f"synchresis.systems.{name}")
 
 

@@ -65,7 +65,7 @@ PARTS = ("watcher", "codec", "generator")
 
 
 @dataclass(frozen=True)
-class NoSettings:
+class Settings:
     """Whatever can be told to pocket has an option of its own."""
 
 
@@ -150,7 +150,7 @@ class Pocket:
         """Look at the clip, read the request's files, and decide what leads: onsets, loudness, or the prompt."""
         if clip.video is None or clip.duration <= 0:
             raise BadInputError(f"{clip.path} has no picture to put a sound to")
-        settings_of(NoSettings, request.settings, self.name)
+        settings_of(Settings, request.settings, self.name)
         notes: list[str] = []
         onsets = told = hint = watched = None
         if request.onsets is not None:

@@ -9,6 +9,7 @@ import pytest
 import synchresis
 from synchresis.cli import doctor, run
 from synchresis.media import probe, read_sound
+from synchresis.systems import CLASSES
 from synchresis.timeline.files import read_onsets
 
 PROGRAM = Path(sys.executable).with_name("synchresis")
@@ -68,6 +69,9 @@ def test_doctor_finds_nothing_to_mend(capsys: pytest.CaptureFixture[str]) -> Non
         "disk",
     ]:
         assert f"ok   {subject} " in text
+    assert "weights of pocket       sha256 " in text  # loadable offline; the published ones are not
+    for name in CLASSES:
+        assert f"ok   weights of {name:<13}not in the package: `synchresis systems {name}`" in text
 
 
 def test_doctor_says_how_to_mend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

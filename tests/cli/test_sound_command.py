@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from arithmetic import ArithmeticSystem, write_moving_square
 
-import synchresis.cli.sound
+import synchresis.cli.common
 from synchresis.cli import run
 from synchresis.media import probe, read_sound
 
@@ -18,11 +18,13 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Puts the arithmetic system in the place of every other; notes what was asked for."""
     asked: list[tuple[Any, ...]] = []
 
-    def load(name: str, weights: str | None, device: str) -> ArithmeticSystem:
-        asked.append((name, weights, device))
-        return ArithmeticSystem() if weights is None else ArithmeticSystem(weights_hash=weights * 16)
+    def load(
+        name: str, weights: str | None, device: str, *, parts: dict[str, str], untrained: str | None
+    ) -> ArithmeticSystem:
+        asked.append((name, weights, device, parts, untrained))
+        return ArithmeticSystem("f00d" * 16 if weights is None else weights * 16, untrained=untrained)
 
-    monkeypatch.setattr(synchresis.cli.sound, "load", load)
+    monkeypatch.setattr(synchresis.cli.common, "load", load)
     return asked
 
 
@@ -41,7 +43,7 @@ def test_one_clip(clip: Path, capsys: pytest.CaptureFixture[str], loaded: list[t
     take = clip.with_name("hammer.synchresis.mp4")
     assert out == f"{take}\n"
     assert err == ""
-    assert loaded == [("pocket", None, "auto")]
+    assert loaded == [("pocket", None, "auto", {}, None)]
     assert probe(take).duration == probe(clip).duration
     assert names(clip.parent) == {
         "hammer.mp4",
@@ -202,7 +204,7 @@ def test_a_recipe_makes_the_same_bytes(clip: Path, capsys: pytest.CaptureFixture
     assert run(["sound", "--recipe", str(recipe), "--out", str(again)]) == 0
     assert again.read_bytes() == clip.with_name("hammer.synchresis.mp4").read_bytes()
     assert again.with_suffix(".recipe.json").read_bytes() == recipe.read_bytes()
-    assert loaded[1] == ("arithmetic", None, "cpu")
+    assert loaded[1] == ("arithmetic", None, "cpu", {}, None)
     # Without --out it would be the take that is there.
     capsys.readouterr()
     assert run(["sound", "--recipe", str(recipe)]) == 2

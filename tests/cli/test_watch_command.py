@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from arithmetic import ArithmeticSystem
 
-import synchresis.cli.watch
+import synchresis.cli.common
 from synchresis.cli import run
 from synchresis.cli.watch import Format, places
 from synchresis.errors import BadInputError
@@ -18,7 +18,7 @@ from synchresis.timeline.files import quantise_envelope, quantise_onsets, read_e
 
 @pytest.fixture
 def clip(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(synchresis.cli.watch, "load", lambda name, weights, device: ArithmeticSystem())
+    monkeypatch.setattr(synchresis.cli.common, "load", lambda *_, **__: ArithmeticSystem())
     return Path(shutil.copy(film, tmp_path / "hammer.mp4"))
 
 
