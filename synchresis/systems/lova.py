@@ -137,7 +137,7 @@ def _small() -> dict[str, Any]:
 
 SIZES: dict[str, dict[str, Any]] = {
     "full": {"stable_audio": VL30, "layout": "lova", "clip": eye.VIT_L_14},
-    "noabs": {"stable_audio": _changed(VL30, use_abs_pos_emb=False), "layout": "lova", "clip": eye.VIT_L_14},
+    "noabs": {"stable_audio": _changed(VL30, use_abs_pos_emb=False), "layout": "current", "clip": eye.VIT_L_14},
     "small": {"stable_audio": _small(), "layout": "lova", "clip": eye.SMALL | {"projection_dim": 32}},
 }
 
@@ -507,7 +507,7 @@ class Lova:
         """What the denoiser is told about each window: the pictures in it, and where in the film it lies."""
         rows = len(plan.features)
         if plan.window < plan.latents:
-            rows = min(rows, max(1, math.floor(plan.window / self.latent_rate * plan.features.rate)))
+            rows = min(rows, math.ceil(plan.window / self.latent_rate * plan.features.rate))
         seen = []
         for start, _ in spans:
             first = min(round(start / self.latent_rate * plan.features.rate), len(plan.features) - rows)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from synchresis.nn.control import ControlledDiT
-from synchresis.nn.dit import DiT, DiTConfig
+from synchresis.nn.dit import DiTConfig
 from synchresis.nn.oobleck import Oobleck, OobleckConfig
 
 from .roots import root
@@ -44,17 +44,6 @@ def published(path: str) -> dict[str, Any]:
     if not file.exists():
         pytest.skip(f"{path} is not among the cases")
     return json.loads((gzip.decompress if file.suffix == ".gz" else bytes)(file.read_bytes()))
-
-
-@pytest.mark.parametrize("variant", ["vl30", "vl30_noabs"])
-def test_lova(variant: str) -> None:
-    keys = published(f"lova/full_keys_lova_{variant}.json")
-    config = DiTConfig.from_dict(VL30 | {"use_abs_pos_emb": variant == "vl30"}, "lova")
-    with torch.device("meta"):
-        dit, codec = DiT(config), Oobleck(OobleckConfig())
-    assert shapes(dit) == part(keys, "model.model.")
-    assert shapes(codec) == part(keys, "pretransform.model.")
-    assert len(keys) == len(dit.state_dict()) + len(codec.state_dict())
 
 
 def test_stable_foley() -> None:
