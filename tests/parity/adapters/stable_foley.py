@@ -17,7 +17,11 @@ from synchresis.encoders import clap
 from synchresis.nn.cavp import CAVP, CAVPConfig
 from synchresis.nn.control import ControlledDiT
 from synchresis.nn.dit import DiTConfig
+from synchresis.nn.oobleck import Oobleck, OobleckConfig
+from synchresis.systems.stable_foley import Conditions, encode_envelope
 from synchresis.systems.weights import fill
+from synchresis.timeline import rms_codes
+from synchresis.training.rms_mapper import smoothed_cross_entropy
 
 from .common import Adapter, Case, Check, Outputs
 
@@ -161,6 +165,114 @@ def clap_audio(case: Case) -> None:
     assert (clap.embed_sound(net, io["waveform"], "fusion") - io["audio_embedding"]).abs().max() <= 5e-4
 
 
+# Loudness -------------------------------------------------------------------------------
+
+
+def rms_check(case: Case) -> None:
+    io = {name: value.numpy() for name, value in case.io.items()}
+    c = case.config
+    levels, length = c["quantization_channels"], c["label_len"]
+
+    def close(got: np.ndarray, expected: np.ndarray, limit: float = 1e-6) -> None:
+        assert got.shape == expected.shape
+        assert np.abs(got - expected).max() <= limit
+
+    def same_codes(got: np.ndarray, expected: np.ndarray) -> None:
+        """Exact, but for an entry in a thousand next to the edge of a bin."""
+        assert got.shape == expected.shape
+        assert np.abs(got - expected).max() <= 1
+        assert np.count_nonzero(got != expected) <= max(0, round(expected.size / 1000))
+
+    envelope = rms_codes.envelope_of(io["waveform"], c["rms_window_size"], c["low_pass_window_size"])
+    close(envelope, io["envelope"], 5e-6)
+    envelope = io["envelope"]
+    codes = rms_codes.compress(envelope, levels)
+    full = rms_codes.stretched(codes, levels)
+    same_codes(codes[..., ::100], io["mulaw_full_dec100"])
+    same_codes(full[..., ::100], io["discretised_full_dec100"])
+    same_codes(rms_codes.nearest(full, length), io["discretised_resized"])
+    close(rms_codes.nearest(envelope, length), io["envelope_resized"])
+    same_codes(rms_codes.compress(rms_codes.nearest(envelope, length), levels), io["mulaw_resized"])
+    labels = rms_codes.labels_of(envelope, length, levels)
+    same_codes(labels, io["labels"])
+    soft = rms_codes.smoothed(io["labels"][:, 0], c["sigma"], c["gls_window"], levels)
+    close(soft, io["smoothed_labels"])
+    close(smoothed_cross_entropy(case.io["pred_logits"], torch.from_numpy(soft)).numpy()[None], io["ce_loss"])
+    mu = c["stage1_mu"]
+    close(rms_codes.expanded(io["stage1_classes"], mu), io["stage1_expanded"])
+    curves = next(name for name in io if name.startswith("stage1_envelope_"))
+    at_length = rms_codes.curve_of(io["stage1_classes"], io[curves].shape[-1], mu)
+    close(at_length[:, None], io[curves])
+    line = next(name for name in io if name.startswith("mu127_codes_of_linspace"))
+    assert (rms_codes.classes_of(np.linspace(0, 1, len(io[line])), mu) == io[line]).all()
+    frame, hop = c["el1_frame"], c["el1_hop"]
+    reference, generated = io["el1_reference"], io["el1_generated"]
+    filled = np.pad(generated, (0, len(reference) - len(generated)))
+    close(rms_codes.framed_rms(reference, frame, hop), io["el1_rms_reference"])
+    close(rms_codes.framed_rms(filled, frame, hop), io["el1_rms_generated"])
+    assert abs(rms_codes.envelope_l1(generated, reference, frame, hop) - io["el1"][0]) <= 1e-6
+
+
+def control_path(case: Case) -> Outputs:
+    io, c = case.io, case.config
+    net = Oobleck(OobleckConfig.from_dict(c["pretransform"])).eval()
+    prefix = next(k for k in case.weights() if "encoder.layers.0.bias" in k).removesuffix("encoder.layers.0.bias")
+    net.encoder.load_state_dict(case.weights(f"{prefix}encoder."))
+    sound = io["waveform"].double().numpy()
+    rms = rms_codes.window_rms(sound, c["rms_window_size"])
+    envelope = torch.from_numpy(rms_codes.box_filtered(rms, c["low_pass_window_size"]))
+    heard = envelope.float().expand(-1, net.config.audio_channels, -1)
+    mean, std = net.encode(heard)
+    out = {
+        "rms": torch.from_numpy(rms).float(),
+        "envelope": envelope.float(),
+        "encoder_out": net.encoder(heard),
+        "encoder_out_dropped": net.encoder(torch.full_like(heard, -1.0)),
+        "latent": net.sample(mean, std, io["noise"]),
+    }
+    # What the system does: the same in pieces, and of one channel.
+    mono = net.encode(heard[:1, :1].expand(-1, net.config.audio_channels, -1))
+    for one, whole in zip(encode_envelope(net, heard[0, 0], chunk=3), mono, strict=True):
+        assert (one - whole).abs().max() < 2e-6
+    return out
+
+
+# Conditions -----------------------------------------------------------------------------
+
+
+def conditioners(case: Case) -> None:
+    c, io = case.config, case.io
+    eye = CAVP(CAVPConfig.from_dict(c["cavp"])).eval()
+    eye.load_state_dict(case.weights("conditioners.frames.stage1_model."))
+    ear = _clap(c["clap"], case.weights("clap."), case.folder)
+    told = Conditions(
+        c["cond_dim"], c["cavp"]["embed_dim"], c["clap"]["projection"], c["number"]["min_val"], c["number"]["max_val"]
+    )
+    own = {k: v for k, v in case.weights().items() if not k.startswith(("clap.", "conditioners.frames.stage1_model."))}
+    told.load_state_dict(own)
+    sight = eye(io["frames"].transpose(1, 2))
+    heard = clap.embed_sound(ear, io["audio"].mean(1), "fusion")
+    got = told(sight, heard, io["seconds_start"], io["seconds_total"])
+    frames = io["frames"].shape[2]
+    assert c["cross_attention_cond_ids"] == ["frames", "audio"]
+    assert c["global_cond_ids"] == ["seconds_start", "seconds_total"]
+    numbers = {name: told.conditioners[name](io[name]) for name in c["global_cond_ids"]}
+    for value, expected, limit in (
+        (sight, "cavp_features", 1e-4),
+        (heard, "clap_audio_embedding", 5e-4),
+        (got["cross"][:, :frames], "out_frames", 1e-4),
+        (got["cross"][:, frames:], "out_audio", 5e-4),
+        (numbers["seconds_start"], "out_seconds_start", 1e-5),
+        (numbers["seconds_total"], "out_seconds_total", 1e-5),
+        (got["cross"], "ci_cross_attn_cond", 5e-4),
+        (got["global_cond"], "ci_global_cond", 1e-5),
+    ):
+        assert value.shape == io[expected].shape, expected
+        assert (value - io[expected]).abs().max() <= limit, expected
+    # Every mask of the original is all ones, and it drops them; ours has none.
+    assert all((io[name] == 1).all() for name in io if "mask" in name)
+
+
 _SIGHT = ("stem", "layer", "pooled", "features")
 
 ADAPTERS: dict[str, Adapter | Check] = {
@@ -169,6 +281,14 @@ ADAPTERS: dict[str, Adapter | Check] = {
     ),
     "stable_foley/cavp_full": Adapter(cavp_full, 1e-4, relative=True, outputs=(*_SIGHT, "checksum")),
     "stable_foley/clap_audio_tiny": clap_audio,
+    "stable_foley/rms_codes": rms_check,
+    "stable_foley/control_path": Adapter(
+        control_path,
+        2e-5,
+        special={"rms": 5e-6, "envelope": 5e-6},
+        outputs=("rms", "envelope", "encoder_out", "latent"),
+    ),
+    "stable_foley/conditioners": conditioners,
     "stable_foley/controlnet_dit": Adapter(controlnet_dit, 1e-4, outputs=("out", "base_hidden", "controlnet_embed")),
     "stable_foley/sampling": Adapter(
         foley_sampling,
