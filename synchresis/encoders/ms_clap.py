@@ -111,8 +111,9 @@ def ms_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 @lru_cache(maxsize=1)
-def _bank() -> Tensor:
-    return torch.from_numpy(mel_bank(BANDS, FFT, BANK_RATE, 50, 14_000, "slaney", area_norm=True).astype(np.float32))
+def bank() -> np.ndarray:
+    """The mel bank [64, 513], made for 32 kHz."""
+    return mel_bank(BANDS, FFT, BANK_RATE, 50, 14_000, "slaney", area_norm=True)
 
 
 def log_mel(sound: Tensor) -> Tensor:
@@ -122,21 +123,5 @@ def log_mel(sound: Tensor) -> Tensor:
     window = torch.hann_window(FFT, device=sound.device)
     spectrum = torch.stft(sound, FFT, HOP, window=window, center=True, pad_mode="reflect", return_complex=True)
     power = spectrum.real.square() + spectrum.imag.square()
-    mel = (_bank().to(power) @ power).transpose(1, 2)
+    mel = (torch.from_numpy(bank()).to(power) @ power).transpose(1, 2)
     return 10.0 * torch.log10(mel.clamp_min(1e-10))
-
-
-def looks(sound: Tensor) -> Tensor:
-    """PAM's rule: a sound [N] to looks of 7 s [K, 308700].
-
-    A shorter one is repeated and cut; a longer one gives its whole chunks and, if something is left, its last 7 s.
-    """
-    count = len(sound)
-    if count == 0:
-        raise ValueError("a sound without samples")
-    if count < SAMPLES:
-        return sound.repeat(-(-SAMPLES // count))[None, :SAMPLES]
-    chunks = list(sound[: count // SAMPLES * SAMPLES].reshape(-1, SAMPLES))
-    if count % SAMPLES:
-        chunks.append(sound[-SAMPLES:])
-    return torch.stack(chunks)
