@@ -32,9 +32,10 @@ TEXT_LENGTH = 77
 
 
 def _with_built(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The file's tensors and those index tables that the module computes and the file may leave out."""
-    tables = {name: value for name, value in module.named_buffers() if "relative_position_index" in name}
-    return {**tables, **tensors}
+    """The file's tensors and those tables of indices that the module computes and a file may leave out."""
+    tables = ("relative_position_index", "position_ids", "token_type_ids")
+    built = {name: value for name, value in module.state_dict().items() if name.endswith(tables)}
+    return {**built, **tensors}
 
 
 class LaionClap(Network):
