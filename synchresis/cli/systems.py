@@ -1,16 +1,90 @@
-"""`synchresis systems`: what there is to choose from."""
+"""`synchresis systems`: what there is to choose from, and what each one takes."""
 
 from __future__ import annotations
+
+import inspect
+import json
+import textwrap
+from dataclasses import fields
+from typing import Annotated, Any
 
 import typer
 
 from synchresis.cli.common import DebugOption
-from synchresis.systems import SYSTEMS
+from synchresis.systems import CLASSES, SYSTEMS, check_name, file_of
 
 
-def systems(debug: DebugOption = False) -> int:
-    """List the systems that can sound a clip."""
-    width = max(len(name) for name in SYSTEMS)
-    for name, description in SYSTEMS.items():
-        typer.echo(f"{name:<{width}}  {description}")
+def systems(
+    name: Annotated[str | None, typer.Argument(help="One of them, for all about it.", show_default=False)] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object per system on stdout.")] = False,
+    debug: DebugOption = False,
+) -> int:
+    """List the systems, or say all about one: its weights, what else it needs, and what it can be told."""
+    if name is not None:
+        check_name(name)
+        described = describe(name)
+        typer.echo(json.dumps(described, ensure_ascii=False) if json_lines else told(described))
+        return 0
+    width = max(len(known) for known in SYSTEMS)
+    for known, description in SYSTEMS.items():
+        if json_lines:
+            line = {"name": known, "description": description, "packaged": known not in CLASSES}
+            typer.echo(json.dumps(line, ensure_ascii=False))
+        else:
+            typer.echo(f"{known:<{width}}  {description}")
     return 0
+
+
+def describe(name: str) -> dict[str, Any]:
+    """All that a person can choose about a system, as its file says it."""
+    file, published = file_of(name), name in CLASSES
+    return {
+        "name": name,
+        "description": SYSTEMS[name],
+        "packaged": not published,
+        "about": _text(file, paragraphs=2),
+        "weights": _text(file.read_original).partition(" Raises ")[0] if published else None,
+        "parts": file.PARTS if published else {},
+        "settings": [
+            {
+                "name": setting.name,
+                "default": setting.default,
+                "choices": list(setting.metadata["choices"]) if "choices" in setting.metadata else None,
+                "help": setting.metadata["help"],
+            }
+            for setting in fields(file.Settings)
+        ],
+        "sizes": list(file.SIZES) if published else [],
+    }
+
+
+def told(described: dict[str, Any]) -> str:
+    """The same for a person."""
+    lines = [textwrap.fill(described["about"], 100), "", "Weights: --weights PATH_OR_HUB_ID"]
+    if described["packaged"]:
+        lines.append("  In the package; or a folder made by `synchresis train`, or a hub id.")
+    else:
+        lines.append(textwrap.indent(textwrap.fill(described["weights"], 98), "  "))
+        lines.append("  Or a folder made by `synchresis convert`, or a hub id with either.")
+    if described["parts"]:
+        lines += ["", "Parts, which the published file leaves out: --part NAME=PATH_OR_HUB_ID"]
+        for part, text in described["parts"].items():
+            lines.append(_entry(part, text))
+    if described["settings"]:
+        lines += ["", "Settings: --set NAME=VALUE"]
+        for setting in described["settings"]:
+            choices = f" One of {', '.join(setting['choices'])}." if setting["choices"] else ""
+            default = str(setting["default"]).lower() if isinstance(setting["default"], bool) else setting["default"]
+            lines.append(_entry(f"{setting['name']}={default}", f"{setting['help'].rstrip('.')}.{choices}"))
+    if described["sizes"]:
+        lines += ["", f"Untrained, for wiring and timing: --untrained {'|'.join(described['sizes'])}, or a JSON file"]
+    return "\n".join(lines)
+
+
+def _entry(name: str, text: str) -> str:
+    return f"  {name}\n{textwrap.indent(textwrap.fill(text, 94), '      ')}"
+
+
+def _text(documented: Any, paragraphs: int | None = None) -> str:
+    """The docstring, or its first paragraphs, on one line."""
+    return " ".join(" ".join((inspect.getdoc(documented) or "").split("\n\n")[:paragraphs]).split())

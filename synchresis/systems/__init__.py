@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synchresis.errors import BadInputError
+from synchresis.systems.request import Progress, quiet
 
 if TYPE_CHECKING:
     from synchresis.systems.request import System
@@ -25,11 +27,15 @@ if TYPE_CHECKING:
 SYSTEMS: dict[str, str] = {
     "pocket": "our own, small, with its weights in the package: watches the picture, then sounds it offline",
     "lova": "LoVA: long films at once; CLIP looks, a diffusion transformer sounds, stereo at 44.1 kHz",
+    "stable_foley": "Stable-Foley: loudness leads, from a file, a recording or the picture; stereo at 44.1 kHz",
+    "vta_ldm": "VTA-LDM: CLIP looks twice a second, a latent diffusion UNet sounds, 16 kHz mono",
 }
 
 # The class of each system with published weights, in the file of its name.
 CLASSES: dict[str, str] = {
     "lova": "Lova",
+    "stable_foley": "StableFoley",
+    "vta_ldm": "VtaLdm",
 }
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -79,7 +85,11 @@ def load(
 
 
 def convert(
-    name: str, original: str | Path, folder: str | Path, parts: Mapping[str, str | Path] | None = None
+    name: str,
+    original: str | Path,
+    folder: str | Path,
+    parts: Mapping[str, str | Path] | None = None,
+    progress: Progress = quiet,
 ) -> Loaded:
     """Reads published weights and writes them as a folder of ours, from which `load` reads them without any parts.
 
@@ -88,10 +98,13 @@ def convert(
     check_name(name)
     if name not in CLASSES:
         raise BadInputError(f"{name} has no published weights to convert")
-    from synchresis.systems.weights import write_folder
+    from synchresis.systems.weights import check_new, write_folder
 
+    check_new(Path(folder))
+    progress("read", 0.0)
     loaded = _read(name, original, parts or {})
-    write_folder(loaded, Path(folder))
+    write_folder(loaded, Path(folder), progress)
+    progress("write", 1.0)
     return loaded
 
 
@@ -142,11 +155,7 @@ def _random(name: str, size: str | Path) -> Loaded:
     if str(size) in file.SIZES:
         config = file.SIZES[str(size)]
     elif Path(size).is_file():
-        try:
-            config = json.loads(Path(size).read_text(encoding="utf-8"))
-            config = config.get("config", config)
-        except (ValueError, AttributeError) as error:
-            raise BadInputError(f"{size} is not a configuration of {name}: {error}") from error
+        config, size = _configuration(Path(size), name), os.path.abspath(size)
     else:
         raise BadInputError(f"{name} has no size {size}: choose from {', '.join(file.SIZES)}, or give a JSON file")
     with torch.random.fork_rng():
@@ -157,8 +166,20 @@ def _random(name: str, size: str | Path) -> Loaded:
     return Loaded(name, config, components, untrained=str(size))
 
 
+def _configuration(path: Path, name: str) -> dict[str, Any]:
+    """What a JSON file says of a system's networks; it may be a whole system.json."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        whose, config = content.get("system", name), content.get("config", content)
+    except (ValueError, AttributeError) as error:
+        raise BadInputError(f"{path} is not a configuration of {name}: {error}") from error
+    if whose != name:
+        raise BadInputError(f"{path} is a configuration of {whose}, not of {name}")
+    return config
+
+
 def _built(file: Any, config: dict[str, Any], source: str | Path) -> dict[str, Any]:
     try:
         return file.build(config)
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # a configuration can be wrong in every way, and the libraries have errors of their own
         raise BadInputError(f"{source}: its configuration does not describe the networks: {error!r}") from error

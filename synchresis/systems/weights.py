@@ -15,7 +15,9 @@ import hashlib
 import json
 import pickle
 import re
+import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +32,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from synchresis.errors import BadInputError
+from synchresis.systems.request import Progress, quiet
 from synchresis.timeline.beside import written_beside
 
 FORMAT = 1
@@ -60,8 +63,13 @@ def place_of(weights: str | Path, option: str = "--weights") -> Path:
     try:
         return Path(snapshot_download(str(weights), allow_patterns=HUB_FILES))
     except Exception as error:  # the client raises its own kinds, and those of whatever carries it
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInputError(f"{option} {weights}: no such folder, and the hub says: {reason}") from error
+        raise BadInputError(
+            f"{option} {weights}: no such folder, and the hub says: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 # Reading
@@ -71,8 +79,8 @@ def read_tensors(path: Path, inside: Sequence[str] = ("state_dict", "model")) ->
     """The tensors of a file by name: safetensors, or a torch file that is read without running any of its code.
 
     Of a torch file the first dictionary found under a name of `inside` is taken, else its top level; what is no
-    tensor there is left out. Tensors stay on the disk until they are used. Raises BadInputError for a file that is
-    damaged, or that needs more than `weights_only` to be read.
+    tensor there is left out. Tensors stay on the disk until they are used (but for torch's format before 1.6). Raises
+    BadInputError for a file that is damaged, or that needs more than `weights_only` to be read.
     """
     if not path.is_file():
         raise BadInputError(f"{path}: there is no such file")
@@ -82,14 +90,17 @@ def read_tensors(path: Path, inside: Sequence[str] = ("state_dict", "model")) ->
         except SafetensorError as error:
             raise BadInputError(f"{path} is not a safetensors file: {error}") from error
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise BadInputError(
-            f"{path} holds more than tensors, and reading it would run code that lies in the file: it is refused. "
-            "If you trust it, load it in Python yourself and save its tensors with safetensors"
-        ) from error
-    except (RuntimeError, ValueError, EOFError, KeyError, AttributeError) as error:
-        raise BadInputError(f"{path} is not a file of torch tensors: {str(error).splitlines()[0]}") from error
+        with warnings.catch_warnings(action="ignore"):  # which guess at what garbage might have been
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # a damaged pickle fails in every way there is
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and code:
+            raise BadInputError(
+                f"{path} holds more than tensors ({code[1]}), and reading it would run code: it is refused. "
+                "If you trust the file, load it in Python yourself and save its tensors with safetensors"
+            ) from error
+        reason = "damaged, or of another kind" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
+        raise BadInputError(f"{path} is not a file of torch tensors: {reason}") from error
     for name in inside:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
@@ -117,10 +128,6 @@ class KeyReport:
     read: int
     ignored: Mapping[str, int] = field(default_factory=dict)
 
-    def line(self) -> str:
-        left = "".join(f", {count} ignored ({reason})" for reason, count in self.ignored.items())
-        return f"{self.component}: {self.read} tensors from {self.source.name}{left}"
-
 
 def fill(
     module: nn.Module,
@@ -129,12 +136,13 @@ def fill(
     component: str,
     source: Path,
     ignored: Mapping[str, str] | None = None,
-    dtype: torch.dtype | None = torch.float32,
 ) -> KeyReport:
     """Puts the tensors into `module`, whose parameters may be empty (see `skeleton`), and reports.
 
     `ignored` maps a pattern, which must match a whole name, to the reason why such a tensor is not needed. Floats
-    become `dtype` (None: as they are). Raises BadInputError naming what is missing, unknown or of another shape.
+    become float32, whole numbers the kind that the module has. Of parameters that the module ties together one is
+    enough. Raises BadInputError naming what is missing, unknown, of another shape or kind, or tied and yet different;
+    the module is then as it was.
     """
     reasons: dict[str, int] = {}
     wanted, given = module.state_dict(), {}
@@ -143,7 +151,7 @@ def fill(
         if name not in wanted:
             reason = next((why for pattern, why in (ignored or {}).items() if re.fullmatch(pattern, name)), None)
         if reason is None:
-            given[name] = value.to(dtype) if dtype is not None and value.is_floating_point() else value
+            given[name] = value
         else:
             reasons[reason] = reasons.get(reason, 0) + 1
     other = [
@@ -151,16 +159,59 @@ def fill(
         for name, value in wanted.items()
         if name in given and given[name].shape != value.shape
     ]
+    strange = [
+        f"{name} {given[name].dtype} instead of {value.dtype}"
+        for name, value in wanted.items()
+        if name in given and _kind(given[name]) != _kind(value)
+    ]
+    tied = _tied(module)
+    unequal = [
+        " and ".join(there)
+        for there in ([name for name in group if name in given] for group in tied)
+        if any(not torch.equal(given[there[0]], given[name]) for name in there[1:])
+    ]
+    absent = wanted.keys() - given.keys()
+    for group in tied:
+        if any(name in given for name in group):
+            absent -= set(group)
     faults = {
-        "missing": sorted(wanted.keys() - given.keys()),
+        "missing": sorted(absent),
         "unknown": sorted(given.keys() - wanted.keys()),
         "of another shape": sorted(other),
+        "of another kind": sorted(strange),
+        "tied and yet different": sorted(unequal),
     }
     if any(faults.values()):
         said = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in faults.items() if names)
         raise BadInputError(f"{source} does not fit {component}: {said}")
+    empty = [name for name, buffer in module.named_buffers() if buffer.is_meta and name not in wanted]
+    if empty:
+        raise RuntimeError(f"{component} makes {_some(empty)} of a parameter that has no memory yet")
+
+    report = KeyReport(component, source, len(given), reasons)
+    given = {
+        name: value.to(torch.float32 if value.is_floating_point() else wanted[name].dtype)
+        for name, value in given.items()
+    }
+    for group in tied:
+        value = next(given[name] for name in group if name in given)
+        given |= dict.fromkeys(group, nn.Parameter(value, module.get_parameter(group[0]).requires_grad))
     module.load_state_dict(given, assign=True)
-    return KeyReport(component, source, len(given), reasons)
+    return report
+
+
+def _kind(value: Tensor) -> str:
+    if value.dtype.is_complex or value.dtype == torch.bool:
+        return str(value.dtype)
+    return "float" if value.is_floating_point() else "integer"
+
+
+def _tied(module: nn.Module) -> list[list[str]]:
+    """The names that one parameter has, for each that has several, such as T5's embeddings."""
+    names: dict[int, list[str]] = {}
+    for name, param in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(param), []).append(name)
+    return [group for group in names.values() if len(group) > 1]
 
 
 def _some(names: Sequence[str]) -> str:
@@ -203,7 +254,10 @@ def randomise(module: nn.Module, seed: int = 0) -> None:
 
 @dataclass
 class Loaded:
-    """A system's networks in memory. `config` is what system.json says of their sizes and quirks."""
+    """A system's networks in memory. `config` is what system.json says of their sizes and quirks.
+
+    `untrained` is the size, or the absolute path of the configuration, of random weights; None for trained ones.
+    """
 
     system: str
     config: dict[str, Any]
@@ -222,16 +276,40 @@ class Loaded:
         return total.hexdigest()
 
 
-def write_folder(loaded: Loaded, folder: Path) -> Path:
+def report_line(loaded: Loaded) -> str | None:
+    """What was read of which file, in one line; None where nothing was.
+
+    "lova: 741 tensors read: denoiser 491 from a.ckpt, codec 250 from a.ckpt; 12 ignored (12 a moving average)"
+    """
+    if not loaded.reports:
+        return None
+    parts = ", ".join(f"{report.component} {report.read} from {report.source.name}" for report in loaded.reports)
+    ignored: Counter[str] = Counter()
+    for report in loaded.reports:
+        ignored.update(report.ignored)
+    why = ", ".join(f"{count} {reason}" for reason, count in ignored.items())
+    total = sum(report.read for report in loaded.reports)
+    return f"{loaded.system}: {total} tensors read: {parts}; {ignored.total()} ignored{f' ({why})' if why else ''}"
+
+
+def check_new(folder: Path) -> None:
+    """Raises BadInputError where a system cannot be written to `folder`, because there is one or it is a file."""
+    if (folder / "system.json").exists():
+        raise BadInputError(f"{folder} already holds a system: choose another folder")
+    if folder.exists() and not folder.is_dir():
+        raise BadInputError(f"{folder} is a file: name a folder")
+
+
+def write_folder(loaded: Loaded, folder: Path, progress: Progress = quiet) -> Path:
     """Writes a system as a folder of ours and returns it. Raises BadInputError where the folder has a system.
 
     system.json comes last, so that a folder which has one is whole.
     """
-    if (folder / "system.json").exists():
-        raise BadInputError(f"{folder} already holds a system: choose another folder")
+    check_new(folder)
     folder.mkdir(parents=True, exist_ok=True)
     described: dict[str, Any] = {}
-    for component, module in loaded.components.items():
+    for i, (component, module) in enumerate(loaded.components.items()):
+        progress("write", i / len(loaded.components))
         tensors = {name: value.detach().cpu().clone().contiguous() for name, value in module.state_dict().items()}
         with written_beside(folder / f"{component}.safetensors") as part:
             save_file(tensors, part)
@@ -242,7 +320,7 @@ def write_folder(loaded: Loaded, folder: Path) -> Path:
         }
     content = {"format": FORMAT, "system": loaded.system, "config": loaded.config, "components": described}
     if loaded.untrained is not None:
-        content["untrained"] = loaded.untrained
+        content["untrained"] = Path(loaded.untrained).name
     with written_beside(folder / "system.json") as part:
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder
@@ -252,7 +330,7 @@ def read_description(folder: Path, system: str) -> dict[str, Any]:
     """The system.json of a folder. Raises BadInputError where it is not one of this format and this system."""
     try:
         content = json.loads((folder / "system.json").read_text(encoding="utf-8"))
-        format_, name = content["format"], content["system"]
+        format_, name, _ = content["format"], content["system"], content["config"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{folder / 'system.json'} does not describe a system: {error}") from error
     if format_ != FORMAT:
