@@ -45,7 +45,7 @@ from synchresis.systems.stable_audio import (
     sound_blocks,
     weights_file,
 )
-from synchresis.systems.weights import Loaded, fill, read_tensors, skeleton, taken
+from synchresis.systems.weights import Loaded, fill, read_tensors, report_line, skeleton, taken
 from synchresis.timeline import Track, as_fraction, sample_count
 from synchresis.timeline.onsets import Onsets
 
@@ -385,7 +385,7 @@ class Lova:
 
     @property
     def key_report(self) -> str | None:
-        return "\n".join(report.line() for report in self._loaded.reports) or None
+        return report_line(self._loaded)
 
     sound = sound_clip
 
