@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--half", action="store_true", help="bfloat16 instead of float32")
     parser.add_argument("--steps", type=int, default=1, help="steps that are averaged")
-    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="seconds of film")
+    parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS, help="seconds of film")
     parser.add_argument("--decoded", type=int, nargs="*", default=DECODED, help="seconds of film that are decoded")
     parser.add_argument("--one", choices=("step", "decode"), help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -96,7 +96,7 @@ class Plan(Protocol):
 
     @property
     def mode(self) -> str:
-        """What leads: "onsets", "loudness" or "prompt"."""
+        """What leads: "onsets", "loudness", "prompt", or "picture" where it is told no more than its frames."""
         ...
 
     @property
