@@ -151,7 +151,7 @@ class DiTConfig:
 class Prepared:
     """What a `DiT` needs of its conditions and can be computed once for all steps of a sampling.
 
-    `keys_values` holds, for every block, cross-attention keys and values [B, heads, S, head_dim].
+    `keys_values` holds, for every block, cross-attention keys and values [B, S, context_heads, head_dim].
     """
 
     keys_values: tuple[tuple[Tensor, Tensor], ...] = ()
@@ -177,7 +177,10 @@ class LayerNorm(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Rotary positions on the first `max(head_dim / 2, 32)` channels of a head (all of a narrower one)."""
+    """Rotary positions on the first `max(head_dim / 2, 32)` channels of a head (all of a narrower one).
+
+    Channel i of the first half turns with channel i of the second.
+    """
 
     inv_freq: Tensor
 
@@ -188,20 +191,18 @@ class Rotary(nn.Module):
         self.register_buffer("inv_freq", 10000.0 ** (-torch.arange(0, width, 2).float() / width))
 
     def forward(self, length: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines [length, width] in float32."""
+        """Cosines and sines [length, 1, 1, width] in float32; the sines of the first half are negated."""
         angles = torch.outer(torch.arange(length, device=self.inv_freq.device).float(), self.inv_freq.float())
-        angles = torch.cat((angles, angles), dim=-1)
-        return angles.cos(), angles.sin()
+        cos, sin = angles.cos()[:, None, None], angles.sin()[:, None, None]
+        return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
-def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotates the leading channels of x [..., N, head_dim] by the angles of their positions, in float32."""
+def rotate_(x: Tensor, rotary: tuple[Tensor, Tensor]) -> None:
+    """Rotates, in place, the leading channels of x [B, N, any, heads, head_dim] by the angles of their positions."""
     cos, sin = rotary
     width = cos.shape[-1]
-    turned, rest = x[..., :width].float(), x[..., width:]
-    first, second = turned.chunk(2, dim=-1)
-    turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
-    return torch.cat((turned.to(x.dtype), rest), dim=-1)
+    turned = x[..., :width].float()
+    x[..., :width] = turned * cos + turned.roll(width // 2, dims=-1) * sin
 
 
 class Attention(nn.Module):
@@ -216,10 +217,6 @@ class Attention(nn.Module):
             self.q_norm = nn.LayerNorm(config.head_dim, eps=1e-6)
             self.k_norm = nn.LayerNorm(config.head_dim, eps=1e-6)
 
-    def split(self, x: Tensor) -> Tensor:
-        """[B, N, heads * head_dim] to [B, heads, N, head_dim]."""
-        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-
     def normed(self, x: Tensor, which: Literal["q", "k"]) -> Tensor:
         if self.qk_norm == "l2":
             return F.normalize(x, dim=-1)
@@ -228,10 +225,16 @@ class Attention(nn.Module):
         return x
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """`mask` [B, S] is true where a key may be seen."""
+        """q [B, N, heads, head_dim], k and v [B, S, heads or fewer, head_dim]; gives [B, N, embed_dim].
+
+        `mask` [B, S] is true where a key may be seen. Consecutive heads of q share one of k and v; they stand
+        as further rows before it, so nothing is repeated.
+        """
         allowed = None if mask is None else mask[:, None, None, :]
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-        return self.to_out(out.transpose(1, 2).flatten(2))
+        batch, length, _, width = q.shape
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        out = F.scaled_dot_product_attention(q.reshape(batch, k.shape[1], -1, width), k, v, attn_mask=allowed)
+        return self.to_out(out.unflatten(2, (-1, length)).permute(0, 3, 1, 2, 4).flatten(2))
 
 
 class SelfAttention(Attention):
@@ -240,8 +243,13 @@ class SelfAttention(Attention):
         self.to_qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim, bias=False)
 
     def forward(self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        q, k, v = (self.split(part) for part in self.to_qkv(x).chunk(3, dim=-1))
-        q, k = rotate(self.normed(q, "q"), rotary), rotate(self.normed(k, "k"), rotary)
+        qkv = self.to_qkv(x).unflatten(-1, (3, -1, self.head_dim))
+        turning, v = qkv[:, :, :2], qkv[:, :, 2]
+        if self.qk_norm != "none":
+            q, k = turning.unbind(2)
+            turning = torch.stack((self.normed(q, "q"), self.normed(k, "k")), dim=2)
+        rotate_(turning, rotary)
+        q, k = turning.unbind(2)
         return self.attend(q, k, v, mask)
 
 
@@ -250,17 +258,16 @@ class CrossAttention(Attention):
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__(config)
-        self.share = config.num_heads // config.context_heads
         self.to_q = nn.Linear(config.embed_dim, config.embed_dim, bias=False)
         self.to_kv = nn.Linear(config.context_dim, 2 * config.context_dim, bias=False)
 
     def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        k, v = (self.split(part) for part in self.to_kv(context).chunk(2, dim=-1))
-        k = self.normed(k, "k")
-        return k.repeat_interleave(self.share, dim=1), v.repeat_interleave(self.share, dim=1)
+        k, v = self.to_kv(context).unflatten(-1, (2, -1, self.head_dim)).unbind(2)
+        return self.normed(k, "k"), v
 
     def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        return self.attend(self.normed(self.split(self.to_q(x)), "q"), *keys_values, mask)
+        q = self.to_q(x).unflatten(-1, (-1, self.head_dim))
+        return self.attend(self.normed(q, "q"), *keys_values, mask)
 
 
 class GatedLinear(nn.Module):
@@ -272,7 +279,7 @@ class GatedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.silu(gate)
+        return F.silu(gate).mul_(value)  # in place: this is the widest tensor of the network
 
 
 class FeedForward(nn.Module):
