@@ -6,8 +6,8 @@
 Every line is a process of its own, so that memory is its own peak: weights, conditions and activations. A step is the
 denoiser on the guidance batch of two with the published position tables, 22 pictures a second beside it; its
 conditions are prepared once (also shown). The weights are random: their values change neither time nor memory. Decoding
-is the same for every second of film and done in pieces, so its memory does not depend on the length. Torch is all this
-needs.
+is the same for every second of film and done in pieces, so its memory does not depend on the length. CLIP looks at
+pictures in batches of 20. Torch is all this needs, and transformers unless `--looked 0`.
 """
 
 from __future__ import annotations
@@ -100,6 +100,16 @@ def decode(seconds: int, device: str, dtype: torch.dtype) -> dict[str, float]:
     return {"per_second": spent, "gib": peak_gib(device)}
 
 
+def look(pictures: int, device: str, dtype: torch.dtype) -> dict[str, float]:
+    from synchresis.encoders import clip
+
+    net = clip.build(clip.VIT_L_14).to(device, dtype)
+    seen = torch.randn(pictures, 3, 224, 224, dtype=dtype)
+    start = clock(device)
+    clip.embed(net, seen)
+    return {"per_picture": (clock(device) - start) / pictures, "gib": peak_gib(device)}
+
+
 def apart(*arguments: str) -> dict[str, float]:
     command = [sys.executable, __file__, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -113,13 +123,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1, help="steps that are averaged")
     parser.add_argument("--lengths", type=int, nargs="*", default=LENGTHS, help="seconds of film")
     parser.add_argument("--decoded", type=int, nargs="*", default=DECODED, help="seconds of film that are decoded")
-    parser.add_argument("--one", choices=("step", "decode"), help=argparse.SUPPRESS)
+    parser.add_argument("--looked", type=int, default=20, help="pictures that CLIP looks at")
+    parser.add_argument("--one", choices=("step", "decode", "look"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     dtype = torch.bfloat16 if given.half else torch.float32
     if given.one:
-        (seconds,) = given.lengths
-        run = decode(seconds, given.device, dtype) if given.one == "decode" else None
-        print(json.dumps(run or step(seconds, given.device, dtype, given.steps)))
+        (size,) = given.lengths
+        if given.one == "step":
+            result = step(size, given.device, dtype, given.steps)
+        else:
+            result = {"decode": decode, "look": look}[given.one](size, given.device, dtype)
+        print(json.dumps(result))
         return
     options = ["--device", given.device, "--steps", str(given.steps), *(["--half"] if given.half else [])]
     where = torch.cuda.get_device_name() if given.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
@@ -133,6 +147,9 @@ def main() -> None:
     for seconds in given.decoded:
         r = apart("--one", "decode", "--lengths", str(seconds), *options)
         print(f"decode {seconds} s: {r['per_second']:.3f} s per second of film, peak {r['gib']:.2f} GiB", flush=True)
+    if given.looked:
+        r = apart("--one", "look", "--lengths", str(given.looked), *options)
+        print(f"CLIP: {r['per_picture']:.3f} s per picture, peak {r['gib']:.2f} GiB", flush=True)
 
 
 if __name__ == "__main__":

@@ -295,14 +295,14 @@ def _config_for(file: Path, denoiser: Mapping[str, Tensor]) -> dict[str, Any]:
         for path, config in beside.items()
         if bool(config["model"]["diffusion"]["config"].get("use_abs_pos_emb", False)) == tables
     }
-    *others, (path, config) = fitting.items() if fitting else [(None, {})]
-    if path is None:
+    if not fitting:
         names = ", ".join(p.name for p in beside)
         raise BadInputError(
             f"{file.name} has {'' if tables else 'no '}position tables, and {names} beside it says otherwise: put the "
             f"configuration that belongs to it there as {file.with_suffix('.json').name}"
         )
-    if any(other["model"] != config["model"] for _, other in others):
+    config = list(fitting.values())[-1]
+    if any(other["model"] != config["model"] for other in fitting.values()):
         names = ", ".join(p.name for p in fitting)
         raise BadInputError(f"{names} all lie beside {file.name}: name the right one {file.with_suffix('.json').name}")
     return config
@@ -410,7 +410,7 @@ class Lova:
         if not 0 <= settings.guidance_from <= settings.guidance_to <= 1:
             raise BadInputError("--set guidance_from= and guidance_to= must rise within 0..1")
 
-        fps = as_fraction(settings.fps or self.picture["config"].get("fps", 22))
+        fps = as_fraction(settings.fps or self.picture.get("config", {}).get("fps", 22))
         latents, window, notes = self._window(clip.duration, fps, settings.window)
         features = eye.frame_features(self.clip, clip, rate=fps, progress=lambda done: progress("watch", done))
         return LovaPlan(
