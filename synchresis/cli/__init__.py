@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from synchresis import __version__
-from synchresis.cli import convert, doctor, render, sound, systems, train, watch
+from synchresis.cli import convert, doctor, evaluate, render, sound, systems, train, watch
 from synchresis.cli.common import DebugOption, explain
 from synchresis.errors import BadInputError
 
@@ -41,6 +41,7 @@ def _root(
 app.command("sound")(sound.sound)
 app.command("watch")(watch.watch)
 app.command("convert")(convert.convert)
+app.command("evaluate")(evaluate.evaluate)
 app.command("systems")(systems.systems)
 app.command("doctor")(doctor.doctor)
 app.command("render")(render.render)

@@ -1,1 +1,31 @@
-"""Metrics with pinned definitions, their chance levels and intervals."""
+"""Metrics with pinned definitions, chance levels and intervals: evaluation that two people can repeat.
+
+    from synchresis.evaluation import evaluate
+    report = evaluate(["takes/ours", "takes/theirs"], reference="clips", out="evaluation")
+    report.systems[0].means["aa-align/one-to-one"]      # Mean(n, mean, low, high)
+    report.systems[0].nulls["aa-align/one-to-one"]      # null, excess with interval, z
+    report.comparisons["aa-align/one-to-one"]           # paired differences with p
+
+`DEFINITIONS` lists every metric by id. The arithmetic can be used alone: `onsets`, `alignment`, `flow`, `envelopes`,
+`waveforms`, `pictures`, `sets`, `classes`, `scores`, `statistics`. `networks` holds what needs weights.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .definitions import DEFINITIONS, Definition
+    from .engine import Report, System, evaluate
+
+__all__ = ["DEFINITIONS", "Definition", "Report", "System", "evaluate"]
+
+
+def __getattr__(name: str) -> Any:
+    """The names of __all__, from their files when they are first asked for: importing this room loads nothing."""
+    from importlib import import_module
+
+    if name in __all__:
+        place = "definitions" if name in ("DEFINITIONS", "Definition") else "engine"
+        return getattr(import_module(f"{__name__}.{place}"), name)
+    raise AttributeError(f"module {__name__} has no {name}")

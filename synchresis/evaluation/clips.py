@@ -176,13 +176,13 @@ class Material:
         path = self.cache / "pictures" / f"{self.hashes[1]}-{SEEN_VERSION}.npz"
         if path.exists():
             with np.load(path) as kept:
-                flicker = float(kept["flicker"])
-                return Seen(kept["flow"], float(kept["fps"]), None if np.isnan(flicker) else flicker, list(kept["strip"]))
+                flicker = None if np.isnan(kept["flicker"]) else float(kept["flicker"])
+                return Seen(kept["flow"], float(kept["fps"]), flicker, list(kept["strip"]))
         seen = look(self.film)
-        flicker = np.nan if seen.flicker is None else seen.flicker
+        unknown = np.nan if seen.flicker is None else seen.flicker
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_beside(path) as part, part.open("wb") as file:
-            np.savez(file, flow=seen.flow, fps=seen.fps, flicker=flicker, strip=np.array(seen.strip))
+            np.savez(file, flow=seen.flow, fps=seen.fps, flicker=unknown, strip=np.array(seen.strip))
         return seen
 
     @cached_property

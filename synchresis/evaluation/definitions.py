@@ -17,8 +17,8 @@ class Definition:
     one per system. needs: what a clip must have ("picture": that for which the sound was made, of the reference or
     its own). rate: Hz of the sound that is looked at, 0 for the file's own. channels, window, formula, disagreements:
     for people. direction: what is better. network: id in `evaluation.networks`, "" for none. null: a shift null is
-    computed. scale: what published rows are multiplied with (100 for percent). published: the beginning of
-    `kit_or_definition` of the published rows that are this very definition.
+    computed. scale: what published rows are multiplied with (100 for percent). published: the words in the column
+    `kit_or_definition` of the published rows that are this very definition, as far as their `metric` is in metrics.
     """
 
     id: str
@@ -35,6 +35,7 @@ class Definition:
     null: bool = False
     scale: float = 1.0
     published: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
 
 
 _LIBROSA = "librosa 0.11 onset_detect defaults on the sound at 22 050 Hz, rounded to 16 bits"
@@ -53,8 +54,8 @@ DEFINITIONS: dict[str, Definition] = {
             "higher",
             _AV,
             rate=22_050,
-            disagreements="2023 has no floor and matches many to one; STA-V2A's copy takes maxima > 0.1 and matches many "
-            "to one. The tolerance is one frame and the floor is in px, so rate and size of the picture matter. "
+            disagreements="2023 has no floor and matches many to one; STA-V2A's copy takes maxima > 0.1 and matches "
+            "many to one. The tolerance is one frame and the floor is in px, so rate and size of the picture matter. "
             "Without any event: not scored (the kits divide by zero).",
             null=True,
         ),
@@ -102,26 +103,27 @@ DEFINITIONS: dict[str, Definition] = {
         Definition(
             "onset-acc/condfoleygen",
             "onsets",
-            "librosa onsets with delta 0.3; weaker ones within 50 ms dropped; matched reference onsets (0.1 s) over all",
+            "librosa onsets, delta 0.3; weaker ones within 50 ms dropped; matched reference onsets (0.1 s) over all",
             "higher",
             _PAIR,
             rate=22_050,
             window="whole clip (2 s in the original)",
             disagreements="a second variant uses 0.3 s and annotations as reference; some tables print percent",
-            null=False,
             published=("CondFoleyGen, delta 0.1 s",),
+            metrics=("OnsetAcc",),
         ),
         Definition(
             "onset-ap/condfoleygen",
             "onsets",
-            "average precision of the same matches, confidence = |wave| within 50 ms, unmatched references as positives "
-            "of score 0",
+            "average precision of the same matches, confidence = |wave| within 50 ms, unmatched references as "
+            "positives of score 0",
             "higher",
             _PAIR,
             rate=22_050,
             window="whole clip (2 s in the original)",
             disagreements="1 where nothing was generated; references after the last match do not count",
             published=("CondFoleyGen, delta 0.1 s",),
+            metrics=("OnsetAP",),
         ),
         Definition(
             "onset-count/condfoleygen",
@@ -222,7 +224,7 @@ DEFINITIONS: dict[str, Definition] = {
             "lower",
             _PAIR,
         ),
-        Definition("spectral-convergence/2048", "wave", "|| |X| - |Y| || / || |Y| ||, Hann 2048, hop 512", "lower", _PAIR),
+        Definition("spectral-convergence/2048", "wave", "|||X|-|Y||| / |||Y|||, Hann 2048, hop 512", "lower", _PAIR),
         Definition(
             "si-sdr/torchmetrics",
             "wave",
@@ -258,8 +260,8 @@ DEFINITIONS: dict[str, Definition] = {
         Definition(
             "fd-logmel/208",
             "set",
-            "Fréchet distance of mean and deviation of 64 log-mel bands, 20 MFCC and their differences, standardised by "
-            "the reference set",
+            "Fréchet distance of mean and deviation of 64 log-mel bands, 20 MFCC and their differences, standardised "
+            "by the reference set",
             "lower",
             _PAIR,
             kind="set",
@@ -312,7 +314,8 @@ DEFINITIONS: dict[str, Definition] = {
             window="whole clip, zeros up to 2 s",
             network="panns-cnn14-16k",
             disagreements="av-benchmark looks at 8 s and takes the mean of the channels",
-            published=("audioldm_eval lineage, PANNs FD",),
+            published=("audioldm_eval lineage, PANNs",),
+            metrics=("FD",),
         ),
         Definition(
             "kl-panns/audioldm_eval",
@@ -339,6 +342,8 @@ DEFINITIONS: dict[str, Definition] = {
             window="whole clip, zeros up to 2 s",
             network="panns-cnn14-16k",
             disagreements="falls with N; NaN below 10 clips",
+            published=("audioldm_eval lineage, PANNs",),
+            metrics=("IS",),
         ),
         Definition(
             "fd-panns/av-benchmark",
@@ -388,6 +393,7 @@ DEFINITIONS: dict[str, Definition] = {
             network="vggish",
             disagreements="Google's TensorFlow network gives other values (12.44 against 12.74)",
             published=("audioldm_eval lineage, VGGish",),
+            metrics=("FAD",),
         ),
         Definition(
             "fd-vgg/av-benchmark",
@@ -455,7 +461,6 @@ DEFINITIONS: dict[str, Definition] = {
             ("sound", "text"),
             rate=48_000,
             network="clap-laion-music-speech",
-            published=("LAION CLAP cosine",),
             disagreements="the checkpoint differs between kits; published rows mostly do not name theirs",
         ),
         Definition(
