@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from synchresis.diffusion import samplers
+from synchresis.diffusion.guidance import classifier_free
+from synchresis.diffusion.windows import cut, windowed
 from synchresis.nn.control import ControlledDiT
 from synchresis.nn.dit import DiT, DiTConfig
 
@@ -102,6 +109,63 @@ def test_a_context_that_is_all_masked_is_no_context() -> None:
     torch.testing.assert_close(masked, net(x, t), atol=1e-5, rtol=1e-5)
 
 
+class Calls:
+    """Counts the calls of the submodules whose names end so."""
+
+    def __init__(self, net: nn.Module, *endings: str) -> None:
+        self.counts: Counter[str] = Counter()
+        for name, module in net.named_modules():
+            ending = next((ending for ending in endings if name.endswith(ending)), None)
+            if ending is not None:
+                module.register_forward_pre_hook(lambda *_, ending=ending: self.counts.update([ending]))
+
+
+STEADY = ("to_cond_embed", "to_kv", "to_global_embed", "to_prepend_embed", "conv_in")
+
+
+def test_what_does_not_change_is_computed_once_for_all_steps() -> None:
+    """Both halves of the guidance together, over a whole sampling, through a base and its control branch."""
+    config = replace(SMALL, cond_token_dim=16, project_cond_tokens=False, global_cond_dim=6, prepend_cond_dim=7)
+    net = alive(ControlledDiT(config, control_depth=1))
+    calls = Calls(net, *STEADY, "to_q")
+    conditions = {
+        "control": noise(1, 4, 12), "cross": noise(1, 5, 16), "global_cond": noise(1, 6), "prepend": noise(1, 3, 7),
+    }  # fmt: skip
+    run = classifier_free(net, conditions, 3)
+    once = dict.fromkeys(STEADY, 2) | {"to_kv": 3, "conv_in": 1}  # base and branch; of 2 + 1 blocks
+    assert calls.counts == once
+    samplers.v_ddim(run, noise(1, 4, 12), samplers.linear_times(5))
+    assert calls.counts == once | {"to_q": 3 * 5}
+
+
+def test_windows_prepare_once_per_batch_of_windows() -> None:
+    net = alive(DiT(VARIANTS["cross"][0]))
+    calls = Calls(net, "to_cond_embed", "to_q")
+    cross = noise(1, 30, 16)
+    run = windowed(
+        lambda spans: classifier_free(net, {"cross": cut(cross.transpose(1, 2), spans).transpose(1, 2)}, 3),
+        total=30, size=10, overlap=5, batch=3,
+    )  # fmt: skip
+    samplers.v_ddim(run, noise(1, 4, 30), samplers.linear_times(4))
+    assert calls.counts == {"to_cond_embed": 2, "to_q": 2 * 4 * 2}  # five windows; two blocks, four steps
+
+
+def test_shared_heads_of_the_context_are_kept_once() -> None:
+    """Eight query heads on two of the context: against the context's heads written out."""
+    shared = DiTConfig(io_channels=4, embed_dim=64, depth=1, num_heads=8, cond_token_dim=16, project_cond_tokens=False)
+    net = alive(DiT(shared))
+    cross, x, t = noise(2, 5, 16), noise(2, 4, 12), torch.tensor([0.3, 0.8])
+    prepared = net.prepare(cross=cross)
+    assert prepared.keys_values[0][0].shape == (2, 5, 2, 8)
+    written = tuple(
+        (k.repeat_interleave(4, dim=2), v.repeat_interleave(4, dim=2)) for k, v in prepared.keys_values
+    )  # fmt: skip
+    mask = torch.tensor([[True, True, False, True, False], [True, False, True, True, True]])
+    for context_mask in (None, mask):
+        few = replace(prepared, context_mask=context_mask)
+        torch.testing.assert_close(net(x, t, prepared=few), net(x, t, prepared=replace(few, keys_values=written)))
+
+
 def test_concat_of_another_length_is_stretched() -> None:
     net = alive(DiT(POCKET))
     x, t, concat = noise(2, 4, 12), torch.tensor([0.3, 0.8]), noise(2, 3, 4)
@@ -123,6 +187,51 @@ def test_wrong_conditions_are_refused() -> None:
         DiT(replace(SMALL, positions="learned", max_positions=10))(x, t)
     with pytest.raises(ValueError, match="patches of 5"):
         DiT(replace(SMALL, patch_size=5))(x, t)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"attn_kwargs": {"differential": True}}, r"attn_kwargs\.differential"),
+        ({"attn_kwargs": {"add_rope": True}}, r"attn_kwargs\.add_rope"),
+        ({"attn_kwargs": {"qk_norm": "dyt"}}, "qk_norm is 'dyt'"),
+        ({"timestep_cond_type": "input_concat", "timestep_embed_dim": 32}, "timestep_cond_type, timestep_embed_dim"),
+        ({"norm_type": "dyt"}, "norm_type"),
+        ({"layer_scale": True}, "layer_scale"),
+        ({"sliding_window": [64, 64]}, "sliding_window"),
+        ({"final_cross_attn_ix": 3}, "final_cross_attn_ix"),
+        ({"exit_layer_ix": 3}, "exit_layer_ix"),
+        ({"ff_kwargs": {"no_bias": True}}, r"ff_kwargs\.no_bias"),
+    ],
+)
+def test_the_newest_options_are_refused_by_name(values: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        DiTConfig.from_dict({"embed_dim": 64, "num_heads": 2, **values})
+
+
+LONG = """
+import resource, torch
+from synchresis.nn.dit import DiT, DiTConfig
+torch.set_num_threads(1)
+net = DiT(DiTConfig(io_channels=4, embed_dim=64, depth=1, num_heads=8, ff_mult=1, cond_token_dim=32,
+                    project_cond_tokens=False))
+def run(length):
+    with torch.inference_mode():
+        x, cross = torch.randn(1, 4, length), torch.randn(1, length, 32)
+        mask = torch.ones(1, length, dtype=torch.bool)
+        for masks in ({}, {"mask": mask, "context_mask": mask}):
+            net(x, torch.tensor([0.5]), cross=cross, **masks)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+short = run(100)
+print((run(5000) - short) / 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is in other units elsewhere")
+def test_no_matrix_of_all_pairs_is_made() -> None:
+    done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, check=True)
+    # One matrix of 8 heads, 5000 by 5000, would be 763 MiB, and of single bytes 191 MiB.
+    assert float(done.stdout) < 120
 
 
 def test_unknown_options_are_named() -> None:
