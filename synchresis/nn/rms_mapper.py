@@ -7,18 +7,21 @@ labels; 64 classes of mu-law companded loudness. Widths are ours, the layers and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from synchresis.diffusion.windows import blending, windows
+from synchresis.errors import BadInputError
+from synchresis.timeline.beside import written_beside
 from synchresis.timeline.rms_codes import CLASSES
-
-WINDOW, OVERLAP = 300, 100  # of feature frames that are looked at together: 10 s at 30 Hz, 3.3 s
 
 
 @dataclass(frozen=True)
@@ -77,21 +80,20 @@ class RMSMapper(nn.Module):
         return self.out(x)
 
 
-@torch.no_grad()
-def predict(net: RMSMapper, features: Tensor) -> Tensor:
-    """The most probable class at each label [T'] int64, for features [T, features] of any length above 0.
+def save_mapper(net: RMSMapper, path: Path) -> Path:
+    """Writes a mapper as safetensors with its sizes in the header: what `--part rms_mapper=PATH` takes."""
+    described = {"rms_mapper": json.dumps(vars(net.config))}
+    with written_beside(path) as part:
+        save_file({k: v.contiguous() for k, v in net.state_dict().items()}, part, metadata=described)
+    return path
 
-    A film of over 300 frames is looked at in overlapping windows, whose probabilities are cross-faded. The network
-    must be in `eval`. Raises ValueError for no features, and where windows do not fall on whole labels.
-    """
-    ratio = net.config.labels_per_frame
-    spans = windows(len(features), WINDOW, OVERLAP)
-    edges = [(round(a * ratio), round(b * ratio)) for a, b in spans]
-    if any(len(spans) > 1 and b - a != round(WINDOW * ratio) for a, b in edges):
-        raise ValueError(f"{ratio} labels per frame: windows do not begin on a label")
-    total = torch.zeros(edges[-1][1], net.config.classes)
-    device = next(net.parameters()).device
-    for (start, stop), (first, last), curve in zip(spans, edges, blending(edges, edges[-1][1]), strict=True):
-        probability = net(features[None, start:stop].to(device))[0].softmax(-1).cpu()
-        total[first:last] += probability * torch.from_numpy(curve)[:, None]
-    return total.argmax(-1)
+
+def mapper_config(path: Path) -> RMSMapperConfig:
+    """The sizes of a mapper that `save_mapper` wrote. Raises BadInputError for another file."""
+    try:
+        with safe_open(path, "pt") as file:
+            return RMSMapperConfig.from_dict(json.loads((file.metadata() or {})["rms_mapper"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"{path} is not an RMS mapper written by save_mapper: {error!r}") from error
+    except SafetensorError as error:
+        raise BadInputError(f"{path} is not a safetensors file: {error}") from error

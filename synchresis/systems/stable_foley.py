@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from synchresis.diffusion.guidance import classifier_free
 from synchresis.diffusion.noise import normal
 from synchresis.diffusion.objectives import Network, V
-from synchresis.diffusion.windows import Span, cut, windowed
+from synchresis.diffusion.windows import Span, blending, cut, windowed, windows
 from synchresis.encoders import cavp as eye
 from synchresis.encoders import clap as ear
 from synchresis.encoders.rms_features import MOTION, mapper_features
@@ -38,7 +38,7 @@ from synchresis.nn.conditioners import NumberConditioner
 from synchresis.nn.control import ControlledDiT
 from synchresis.nn.dit import DiTConfig
 from synchresis.nn.oobleck import Oobleck, OobleckConfig
-from synchresis.nn.rms_mapper import RMSMapper, RMSMapperConfig, predict
+from synchresis.nn.rms_mapper import RMSMapper, RMSMapperConfig, mapper_config
 from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of, sound_clip
 from synchresis.systems.stable_audio import (
     ON_SIGMAS,
@@ -134,7 +134,7 @@ PARTS = {
     "cavp": "the CAVP that looks at the picture, only for Stable Audio Open alone: Diff-Foley's file "
     "cavp_epoch66.ckpt. Stable-Foley's checkpoint has its own, with other statistics",
     "rms_mapper": "a Video2RMS that predicts the loudness from the picture, as "
-    "synchresis.training.rms_mapper.save_mapper writes it; may be left out",
+    "synchresis.nn.rms_mapper.save_mapper writes it; may be left out",
 }
 
 STEPS, GUIDANCE = 100, 7.0
@@ -144,6 +144,7 @@ CHUNK = 64                # latents encoded at once
 ENVELOPE_STREAM = 1 << 41  # the noise of the envelope's latents, out of the way of the sampler's
 LEVEL = 0.15              # the loudest value of an envelope: that of the published demonstration is 0.145
 STRIKE_SECONDS = 0.12     # in which a drawn strike dies away by a factor e
+LOOK, LOOK_OVERLAP = 300, 100  # frames that Video2RMS looks at together: 10 s at 30 Hz, 3.3 s
 NO_CONTROL = -1.0         # the constant waveform that training put in place of an envelope
 CLIPPED = 0.001           # of a reference's samples lie on a flat top: from here on it counts as clipped
 
@@ -364,8 +365,6 @@ def _with_parts(
     config["clap"], heard, clap_file = _read_clap(parts["clap"])
     mapper = None
     if "rms_mapper" in parts:
-        from synchresis.training.rms_mapper import mapper_config
-
         mapper = parts["rms_mapper"]
         config["rms_mapper"] = dict(vars(mapper_config(mapper)))
     try:
@@ -479,7 +478,7 @@ class Envelope:
 
 
 def wave_of_curve(
-    curve: Track, samples: int, rate: int, final: bool, level: float, windows: Mapping[str, int]
+    curve: Track, samples: int, rate: int, final: bool, level: float, filters: Mapping[str, int]
 ) -> np.ndarray:
     """A loudness track as the waveform [samples] that the control branch is told; silent where the track says nothing.
 
@@ -491,7 +490,7 @@ def wave_of_curve(
     wave = np.where(inside, curve.at(times), 0.0)
     if final:
         return wave.astype(np.float32)
-    wave = rms.envelope_of(wave, windows["rms_window"], windows["box_window"])
+    wave = rms.envelope_of(wave, filters["rms_window"], filters["box_window"])
     loudest = float(wave.max(initial=0.0))
     return (wave * (level / loudest if level > 0 and loudest > 0 else 1.0)).astype(np.float32)
 
@@ -508,6 +507,27 @@ def struck(onsets: Onsets, duration: Fraction) -> Track:
     return Track(loudness, Fraction(100))
 
 
+@torch.no_grad()
+def predicted_classes(net: RMSMapper, features: Tensor) -> Tensor:
+    """The most probable class at each label [T'] int64, for features [T, features] of any length above 0.
+
+    A film of over 300 frames is looked at in overlapping windows, whose probabilities are cross-faded. The network
+    must be in `eval`. Raises ValueError for no features, and where windows do not fall on whole labels.
+    """
+    ratio = net.config.labels_per_frame
+    spans = windows(len(features), LOOK, LOOK_OVERLAP)
+    edges = [(round(a * ratio), round(b * ratio)) for a, b in spans]
+    if any(len(spans) > 1 and b - a != round(LOOK * ratio) for a, b in edges):
+        raise ValueError(f"{ratio} labels per frame: windows do not begin on a label")
+    total = torch.zeros(edges[-1][1], net.config.classes)
+    device = next(net.parameters()).device
+    for (start, stop), (first, last), curve in zip(spans, edges, blending(edges, edges[-1][1]), strict=True):
+        probability = net(features[None, start:stop].to(device))[0].softmax(-1).cpu()
+        total[first:last] += probability * torch.from_numpy(curve)[:, None]
+    return total.argmax(-1)
+
+
+@torch.no_grad()
 def encode_envelope(codec: Oobleck, wave: Tensor, chunk: int = CHUNK) -> tuple[Tensor, Tensor]:
     """Mean and spread of the latents [1, C, N // ratio] of an envelope [N], the same in all channels.
 
@@ -725,9 +745,9 @@ class StableFoley:
             peak = float(np.abs(recording).max(initial=0.0))
             if not math.isfinite(peak) or peak < 1e-4:
                 raise BadInputError(f"{path} is silent or holds values that are not numbers: it tells no envelope")
-            windows = self.config["envelope"]
+            filters = self.config["envelope"]
             recording = np.pad(recording / peak, (0, samples - len(recording)))
-            wave = rms.envelope_of(recording, windows["rms_window"], windows["box_window"]).astype(np.float32)
+            wave = rms.envelope_of(recording, filters["rms_window"], filters["box_window"]).astype(np.float32)
         return Envelope(wave, told, notes=tuple(notes))
 
     def _codes(self, path: Path, duration: Fraction, samples: int) -> Envelope:
@@ -746,7 +766,7 @@ class StableFoley:
         """Video2RMS: class i is the envelope at i / 30 s, straight lines between."""
         assert self.mapper is not None
         features = mapper_features(clip, sight)
-        classes = predict(self.mapper, torch.from_numpy(features.values)).numpy()
+        classes = predicted_classes(self.mapper, torch.from_numpy(features.values)).numpy()
         instants = np.arange(len(classes)) / (float(features.rate) * self.mapper.config.labels_per_frame)
         wave = np.interp(np.arange(samples) / self.rate, instants, rms.expanded(classes)).astype(np.float32)
         return Envelope(wave, rms_envelope(Track(wave, Fraction(self.rate))))

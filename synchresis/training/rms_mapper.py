@@ -1,7 +1,7 @@
 """Training of Video2RMS: cross entropy against loudness classes whose neighbours count a little too.
 
     net = train_mapper([(features, envelope), ...], steps=2000, seed=0)
-    save_mapper(net, Path("mapper.safetensors"))
+    save_mapper(net, Path("mapper.safetensors"))  # of synchresis.nn.rms_mapper
 
 A clip is features [T, F] and the envelope that sounded, amplitudes [T'] 0..1 at the rate of the labels, both from the
 clip's beginning (`synchresis.encoders.rms_features` makes the first, `rms_codes.envelope_of` the second).
@@ -10,19 +10,13 @@ Sources: Stable-Foley spec section 9.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from synchresis.errors import BadInputError
 from synchresis.nn.rms_mapper import RMSMapper, RMSMapperConfig
-from synchresis.timeline.beside import written_beside
 from synchresis.timeline.rms_codes import classes_of, smoothed
 from synchresis.training.loop import train
 
@@ -90,22 +84,3 @@ def train_mapper(
         material = batches(pairs, config, draw, batch, crop)
         net.load_state_dict(train(net, material, loss_of, steps=steps, peak=peak, report=report))
     return net.eval()
-
-
-def save_mapper(net: RMSMapper, path: Path) -> Path:
-    """Writes a mapper as safetensors with its sizes in the header: what `--part rms_mapper=PATH` takes."""
-    described = {"rms_mapper": json.dumps(vars(net.config))}
-    with written_beside(path) as part:
-        save_file({k: v.contiguous() for k, v in net.state_dict().items()}, part, metadata=described)
-    return path
-
-
-def mapper_config(path: Path) -> RMSMapperConfig:
-    """The sizes of a mapper that `save_mapper` wrote. Raises BadInputError for another file."""
-    try:
-        with safe_open(path, "pt") as file:
-            return RMSMapperConfig.from_dict(json.loads((file.metadata() or {})["rms_mapper"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"{path} is not an RMS mapper written by save_mapper: {error!r}") from error
-    except SafetensorError as error:
-        raise BadInputError(f"{path} is not a safetensors file: {error}") from error

@@ -11,10 +11,11 @@ from synchresis.data.stage import film
 from synchresis.encoders.rms_features import MOTION, mapper_features
 from synchresis.errors import BadInputError
 from synchresis.media import probe, write_film
-from synchresis.nn.rms_mapper import OVERLAP, WINDOW, RMSMapper, RMSMapperConfig, predict
+from synchresis.nn.rms_mapper import RMSMapper, RMSMapperConfig, mapper_config, save_mapper
+from synchresis.systems.stable_foley import LOOK, LOOK_OVERLAP, predicted_classes
 from synchresis.timeline import Track, correlation
 from synchresis.timeline import rms_codes as rms
-from synchresis.training.rms_mapper import mapper_config, save_mapper, train_mapper
+from synchresis.training.rms_mapper import train_mapper
 
 
 def test_it_overfits_a_rendered_film(tmp_path: Path) -> None:
@@ -35,10 +36,10 @@ def test_it_overfits_a_rendered_film(tmp_path: Path) -> None:
         [(features.values, told)], config, steps=160, peak=5e-3, batch=2, report=lambda _, loss: losses.append(loss)
     )
     assert losses[-1] < 0.6 * losses[0]
-    classes = predict(net, torch.from_numpy(features.values)).numpy()
+    classes = predicted_classes(net, torch.from_numpy(features.values)).numpy()
     assert classes.shape == (120,)
     assert correlation(rms.expanded(classes), told) > 0.9
-    assert np.array_equal(classes, predict(net, torch.from_numpy(features.values)).numpy())  # no dropout now
+    assert np.array_equal(classes, predicted_classes(net, torch.from_numpy(features.values)).numpy())  # no dropout now
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +48,10 @@ def net() -> RMSMapper:
     return RMSMapper(RMSMapperConfig(features=6, width=8, lstm=4)).eval()
 
 
-@pytest.mark.parametrize("length", [1, 2, WINDOW, WINDOW + 1, 3 * WINDOW - OVERLAP])
+@pytest.mark.parametrize("length", [1, 2, LOOK, LOOK + 1, 3 * LOOK - LOOK_OVERLAP])
 def test_any_length(net: RMSMapper, length: int) -> None:
     features = torch.randn(length, 6, generator=torch.Generator().manual_seed(1))
-    classes = predict(net, features)
+    classes = predicted_classes(net, features)
     assert classes.shape == (length,)
     assert classes.min() >= 0
     assert classes.max() < 64
@@ -60,13 +61,13 @@ def test_windows_agree_with_the_whole_away_from_their_ends(net: RMSMapper) -> No
     features = torch.randn(700, 6, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         whole = net(features[None])[0].argmax(-1)
-    assert (predict(net, features) == whole).float().mean() > 0.98
+    assert (predicted_classes(net, features) == whole).float().mean() > 0.98
 
 
 def test_labels_at_another_rate_than_the_features() -> None:
     net = RMSMapper(RMSMapperConfig(features=6, width=8, lstm=4, labels_per_frame=1.2)).eval()
-    assert predict(net, torch.zeros(25, 6)).shape == (30,)
-    assert predict(net, torch.zeros(700, 6)).shape == (840,)
+    assert predicted_classes(net, torch.zeros(25, 6)).shape == (30,)
+    assert predicted_classes(net, torch.zeros(700, 6)).shape == (840,)
 
 
 def test_it_is_kept_in_a_file(net: RMSMapper, tmp_path: Path) -> None:
