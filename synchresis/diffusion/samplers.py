@@ -281,6 +281,38 @@ def dpmpp_3m_sde(
     return x
 
 
+def dpmpp_2s_ancestral(
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: Noise | None,
+    eta: float = 1.0,
+    watch: Watch | None = None,
+) -> Tensor:
+    """DPM-Solver++ (2S): a single step of second order, two evaluations, to a level below the next, then noise.
+
+    With `eta` 0 it goes straight to the next level, without noise.
+    """
+    if eta and noise is None:
+        raise ValueError("a stochastic sampler needs noise")
+    for i, (sigma, following) in enumerate(pairwise(sigmas)):
+        denoised = denoiser(x, sigma)
+        if watch:
+            watch(i, x, denoised)
+        # What the noise adds back makes up the difference between the two levels, in variance.
+        fresh = min(following, eta * following * math.sqrt(1 - (following / sigma) ** 2))
+        below = math.sqrt(following**2 - fresh**2)
+        if below == 0:
+            x = denoised
+        else:
+            middle = math.sqrt(sigma * below)
+            guess = middle / sigma * x + (1 - middle / sigma) * denoised
+            x = below / sigma * x + (1 - below / sigma) * denoiser(guess, middle)
+        if fresh and noise is not None:
+            x = x + fresh * noise(1 + i)
+    return x
+
+
 def _renoised(x: Tensor, sigma: float, h: float, eta: float, noise: Noise | None, step: int) -> Tensor:
     if not eta:
         return x

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -71,6 +72,7 @@ SIGMA: dict[str, tuple[Callable[..., Tensor], float, int]] = {
     "dpm_2": (samplers.dpm_2, 4e-3, 2),
     "lms": (samplers.lms, 4e-3, 2),
     "dpmpp_2m": (samplers.dpmpp_2m, 4e-3, 2),
+    "dpmpp_2s": (partial(samplers.dpmpp_2s_ancestral, noise=None, eta=0.0), 4e-3, 2),
 }
 
 
@@ -89,7 +91,7 @@ def test_exact_flow_on_sigmas(name: str, objective: Objective) -> None:
     assert error(64) / error(32) < 0.5**order * 1.5
 
 
-@pytest.mark.parametrize("name", ["dpmpp_2m_sde", "dpmpp_3m_sde", "v_ddim"])
+@pytest.mark.parametrize("name", ["dpmpp_2m_sde", "dpmpp_3m_sde", "dpmpp_2s_ancestral", "v_ddim"])
 def test_stochastic_samplers_keep_the_spread(name: str) -> None:
     noise = noise_source([3], 1, 20000, dtype=torch.float64)
     if name == "v_ddim":
@@ -128,6 +130,7 @@ def test_every_sampler_lands_on_the_only_signal(steps: int) -> None:
         "dpm_2": samplers.dpm_2(denoiser, START * first, sigmas(steps)),
         "2m_sde": samplers.dpmpp_2m_sde(denoiser, START * first, sigmas(steps), noise),
         "3m_sde": samplers.dpmpp_3m_sde(denoiser, START * first, sigmas(steps), noise),
+        "2s_ancestral": samplers.dpmpp_2s_ancestral(denoiser, START * first, sigmas(steps), noise),
     }
     for name, result in results.items():
         torch.testing.assert_close(result, signal, atol=1e-7, rtol=0, msg=name)
@@ -153,7 +156,7 @@ def test_schedules() -> None:
 
 def test_noise_is_asked_for() -> None:
     denoiser = samplers.v_denoiser(gaussian(V))
-    for sampler in (samplers.dpmpp_2m_sde, samplers.dpmpp_3m_sde):
+    for sampler in (samplers.dpmpp_2m_sde, samplers.dpmpp_3m_sde, samplers.dpmpp_2s_ancestral):
         with pytest.raises(ValueError, match="needs noise"):
             sampler(denoiser, START * 50, sigmas(4), None)
     with pytest.raises(ValueError, match="needs noise"):
