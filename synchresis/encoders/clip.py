@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,7 +118,7 @@ def frame_features(
     clip: nn.Module,
     film: Clip,
     *,
-    rate: Number | None = None,
+    rate: Number,
     times: Sequence[Number] | None = None,
     normalise: bool = True,
     batch: int = BATCH,
@@ -128,28 +127,30 @@ def frame_features(
     """Embeddings [S, projection_dim] float32 of the film's pictures at the instants i / rate, as a track.
 
     Value i belongs to the picture shown nearest to i / rate, the beginning of its cell, as the published systems look;
-    there are as many as instants lie inside the film, at least one. `times` are other instants (s, increasing), at
-    `rate` after each other. A picture that serves several instants is looked at once; `batch` pictures are held, not
-    the film. Raises BadInputError where there is no picture, and for a rate that is not above 0.
+    there are as many as instants lie inside the film, at least one. `times` are other instants (s, increasing), of
+    which the track then says that they are 1 / rate apart. A picture that serves several instants is looked at once;
+    `batch` pictures are held, not the film. Raises BadInputError where there is no picture, or no instant to look at,
+    and for a rate that is not above 0.
     """
     from synchresis.media import frames
 
     if film.video is None:
         raise BadInputError(f"{film.path} has no picture to look at")
-    step = as_fraction(rate if rate is not None else 0)
-    if step <= 0:
-        raise BadInputError(f"{rate} pictures a second cannot be looked at: give a rate above 0")
-    instants: Sequence[Number] = [i / step for i in range(max(1, math.ceil(film.duration * step)))]
-    if times is not None:
-        instants = times
-    side, total = image_side(clip), len(instants)
+    rate = as_fraction(rate)
+    if rate <= 0:
+        raise BadInputError(f"{float(rate):g} pictures a second cannot be looked at: give a rate above 0")
+    if times is None:
+        times = [i / rate for i in range(max(1, math.ceil(film.duration * rate)))]
+    if not times:
+        raise BadInputError(f"{film.path}: there is no instant at which to look")
+    side, total = image_side(clip), len(times)
     rows: list[Tensor] = []
 
     def looked_at() -> Iterator[tuple[int, Tensor]]:
         """Each different picture, and how many instants it serves."""
         waiting: tuple[float, Tensor] | None = None
         count = 0
-        for time, picture in frames(film, times=instants):
+        for time, picture in frames(film, times=times):
             if waiting is not None and time == waiting[0]:
                 count += 1
                 continue
@@ -167,8 +168,7 @@ def frame_features(
         done += int(counts.sum())
         if progress is not None:
             progress(done / total)
-    start = as_fraction(instants[0]) if total else Fraction(0)
-    return Track(torch.cat(rows).numpy(), step, start)
+    return Track(torch.cat(rows).numpy(), rate, as_fraction(times[0]))
 
 
 def _batches(items: Iterable[tuple[int, Tensor]], size: int) -> Iterator[list[tuple[int, Tensor]]]:

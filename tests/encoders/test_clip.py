@@ -89,6 +89,16 @@ def test_a_film_shorter_than_a_step_has_one_feature(eye: torch.nn.Module, tmp_pa
     assert len(clip.frame_features(eye, probe(path), rate=8)) == 1
     with pytest.raises(BadInputError, match="above 0"):
         clip.frame_features(eye, probe(path), rate=0)
+    with pytest.raises(BadInputError, match="no instant"):
+        clip.frame_features(eye, probe(path), rate=8, times=[])
+
+
+def test_other_instants_than_the_grid_s(eye: torch.nn.Module, flashes: Path) -> None:
+    film = probe(flashes)
+    track = clip.frame_features(eye, film, rate=2, times=[0.5, 0.7, 1.9])
+    grid = clip.frame_features(eye, film, rate=10)
+    assert (track.start, track.rate) == (Fraction(1, 2), 2)
+    assert np.abs(track.values - grid.values[[5, 7, 19]]).max() < 1e-5
 
 
 def test_sizes_are_read_from_either_kind_of_configuration() -> None:
