@@ -29,6 +29,7 @@ SYSTEMS: dict[str, str] = {
     "lova": "LoVA: long films at once; CLIP looks, a diffusion transformer sounds, stereo at 44.1 kHz",
     "stable_foley": "Stable-Foley: loudness leads, from a file, a recording or the picture; stereo at 44.1 kHz",
     "vta_ldm": "VTA-LDM: CLIP looks twice a second, a latent diffusion UNet sounds, 16 kHz mono",
+    "sta_v2a": "STA-V2A: words and picture; onsets seen by CAVP control a latent diffusion UNet, 16 kHz mono",
 }
 
 # The class of each system with published weights, in the file of its name.
@@ -36,6 +37,7 @@ CLASSES: dict[str, str] = {
     "lova": "Lova",
     "stable_foley": "StableFoley",
     "vta_ldm": "VtaLdm",
+    "sta_v2a": "StaV2a",
 }
 
 DEVICES = ("auto", "cpu", "cuda", "mps")

@@ -19,6 +19,7 @@ from synchresis.data import sounds
 from synchresis.data.recordings import Recording, words
 from synchresis.timeline.onsets import detect_onsets
 from synchresis.timeline.track import Track
+from synchresis.training.onsets import strengths_in_cells
 
 SECONDS = 10.24
 SAMPLES = round(SECONDS * mel.RATE)
@@ -180,9 +181,7 @@ def analyse(sound: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
     """Shapes [128, CELLS] float16, level [CELLS] dB and onset strengths [CELLS] of one item."""
     samples = torch.from_numpy(sound)[None]
     found = detect_onsets(Track(sound, Fraction(mel.RATE)))
-    onsets = torch.zeros(CELLS)
-    cells = np.clip((found.times * mel.RATE / mel.HOP).astype(int), 0, CELLS - 1)
-    onsets[torch.from_numpy(cells)] = torch.from_numpy(found.strengths.astype(np.float32))
+    onsets = torch.from_numpy(strengths_in_cells(found, CELLS, Fraction(mel.RATE, mel.HOP)))
     return mel.shapes(samples)[0].half(), mel.level_db(samples)[0], onsets
 
 

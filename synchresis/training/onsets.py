@@ -29,7 +29,7 @@ UNSEEN_WIDTH = 0.06     # around an unseen onset so much (s, standard deviation)
 # Labels ---------------------------------------------------------------------------------------------
 
 
-def onset_cells(onsets: Onsets, cells: int, rate: int | Fraction = RATE, start: float = 0.0) -> np.ndarray:
+def strengths_in_cells(onsets: Onsets, cells: int, rate: int | Fraction = RATE, start: float = 0.0) -> np.ndarray:
     """The greatest strength of the onsets in each of `cells` cells from `start` (s) on, float32; 0 where there is none.
 
     An onset exactly at the beginning of a cell is in it; onsets outside of all cells are left out.
@@ -43,10 +43,10 @@ def onset_cells(onsets: Onsets, cells: int, rate: int | Fraction = RATE, start: 
 
 def sound_labels(sound: Track, cells: int, rate: int | Fraction = RATE) -> Tensor:
     """1 where an onset of the sound (`detect_onsets`) lies in a cell, else 0: int64 [cells], from the sound's start."""
-    return torch.from_numpy(onset_cells(detect_onsets(sound), cells, rate, float(sound.start)) > 0).long()
+    return torch.from_numpy(strengths_in_cells(detect_onsets(sound), cells, rate, float(sound.start)) > 0).long()
 
 
-def soft_labels(times: Tensor, strengths: Tensor, visible: Tensor, cells: int, rate: int) -> tuple[Tensor, Tensor]:
+def onset_labels(times: Tensor, strengths: Tensor, visible: Tensor, cells: int, rate: int) -> tuple[Tensor, Tensor]:
     """Onsets [N, K] (NaN where there is none) -> label and weight [N, cells].
 
     The label is a Gaussian, higher for stronger events. The weight is 1, falls to the event's visibility around

@@ -22,6 +22,7 @@ from synchresis.nn.watcher import Watcher, WatcherConfig, loudness_code, save_wa
 from synchresis.timeline import Track
 from synchresis.timeline.onsets import match, pick_peaks
 from synchresis.training.loop import train
+from synchresis.training.onsets import onset_labels
 
 FILMS = 3000
 STEPS = 1700
@@ -29,10 +30,6 @@ FRAMES = 75
 """Of one film: 3 s."""
 CELLS = 2 * FRAMES
 MOST_ONSETS = 48
-LABEL_WIDTH = 0.025
-"""Standard deviation (s) of the onset label: sight is no sharper."""
-UNSEEN_WIDTH = 0.06
-"""Around an unseen onset so much (s, standard deviation) is left out of the loss."""
 FLOW = (0, 1, 2, 3, 7, 8)
 DIFFERENCE = (4, 5, 6)
 
@@ -120,26 +117,6 @@ def load_shelf(folder: Path, most: int | None = None) -> Shelf:
     return Shelf(**{name: torch.cat([file[name] for file in files])[:most] for name in files[0]})
 
 
-def onset_labels(
-    times: torch.Tensor, strengths: torch.Tensor, visible: torch.Tensor, cells: int = CELLS
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Onsets [N, K] (NaN where there is none) -> label and weight [N, cells] at 50 Hz.
-
-    The label is a Gaussian, higher for stronger events. The weight is 1, falls to the event's visibility around
-    an event, and is not lowered where a visible event is near an unseen one.
-    """
-    centres = (torch.arange(cells) + 0.5) / (2 * RATE)
-    away = (centres - times[..., None]).nan_to_num(1e3)
-    height = (0.5 + 0.5 * strengths).nan_to_num(0.0)[..., None]
-    seen = visible.nan_to_num(1.0)[..., None]
-    near = torch.exp(-0.5 * (away / LABEL_WIDTH) ** 2)
-    around = torch.exp(-0.5 * (away / UNSEEN_WIDTH) ** 2)
-    label = (height * near).amax(dim=1)
-    unseen = (around * (1 - seen)).amax(dim=1)
-    weight = torch.maximum(1 - unseen, (around * seen * (away.abs() < 0.5)).amax(dim=1))
-    return label, weight
-
-
 def batches(shelf: Shelf, seed: int, size: int = 16, frames: int = 64) -> Iterator[tuple[torch.Tensor, ...]]:
     """Endless batches: grids [B, frames, 9, 12, 12], onset label and weight, loudness and its weight [B],
     source [B, 2 frames].
@@ -148,7 +125,7 @@ def batches(shelf: Shelf, seed: int, size: int = 16, frames: int = 64) -> Iterat
     with noise, and at times blind to flow or to differences, since on real footage the two fail differently.
     """
     rng = np.random.default_rng(seed)
-    labels, weights = onset_labels(shelf.times, shelf.strengths, shelf.visible)
+    labels, weights = onset_labels(shelf.times, shelf.strengths, shelf.visible, CELLS, 2 * RATE)
     codes = loudness_code(shelf.loudness)
     seen = seen_share(shelf)
     order = np.zeros(0, np.int64)

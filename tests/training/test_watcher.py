@@ -10,6 +10,7 @@ import torch
 from synchresis.data.stage import film
 from synchresis.nn.watcher import WatcherConfig, load_watcher, loudness_code, relative_loudness, save_watcher
 from synchresis.training import watcher as training
+from synchresis.training.onsets import onset_labels
 from synchresis.training.watcher import Shelf
 
 SMALL = WatcherConfig(width=16, global_width=16, dropout=0.0)
@@ -24,8 +25,12 @@ def padded(*values: float) -> torch.Tensor:
     return torch.tensor([[*values, *[math.nan] * (4 - len(values))]])
 
 
+def labels_of(times: torch.Tensor, strengths: torch.Tensor, visible: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return onset_labels(times, strengths, visible, training.CELLS, 2 * training.RATE)
+
+
 def test_a_seen_onset_is_a_gaussian_at_its_time_with_full_weight() -> None:
-    label, weight = training.onset_labels(padded(1.01), padded(1.0), padded(1.0))
+    label, weight = labels_of(padded(1.01), padded(1.0), padded(1.0))
     assert label.argmax() == 50  # its centre is 1.01 s
     assert label.max() == pytest.approx(1.0)
     assert label[0, 50 + 5] < 1e-3
@@ -33,16 +38,16 @@ def test_a_seen_onset_is_a_gaussian_at_its_time_with_full_weight() -> None:
 
 
 def test_an_unseen_onset_is_left_out_and_a_seen_one_beside_it_is_not() -> None:
-    _, weight = training.onset_labels(padded(1.01), padded(1.0), padded(0.0))
+    _, weight = labels_of(padded(1.01), padded(1.0), padded(0.0))
     assert weight[0, 50] == 0
     assert weight[0, 0] == 1
     assert weight[0, -1] == 1
-    _, weight = training.onset_labels(padded(1.01, 1.05), padded(1.0, 1.0), padded(0.0, 1.0))
+    _, weight = labels_of(padded(1.01, 1.05), padded(1.0, 1.0), padded(0.0, 1.0))
     assert weight[0, 52] > 0.99
 
 
 def test_weak_onsets_are_lower() -> None:
-    label, _ = training.onset_labels(padded(0.5, 2.0), padded(1.0, 0.2), padded(1.0, 1.0))
+    label, _ = labels_of(padded(0.5, 2.0), padded(1.0, 0.2), padded(1.0, 1.0))
     assert 0 < label[0, 90:110].max() < label[0, 15:35].max()
 
 
@@ -102,7 +107,7 @@ def test_area_under_curve() -> None:
 
 
 def test_the_truth_scores_one_and_its_shift_does_not(shelf: Shelf) -> None:
-    truth, _ = training.onset_labels(shelf.times, shelf.strengths, torch.ones_like(shelf.visible))
+    truth, _ = labels_of(shelf.times, shelf.strengths, torch.ones_like(shelf.visible))
     scores = training.stage_scores(truth.numpy(), shelf)
     assert np.nanmean(scores.f1_60) > 0.95
     assert np.nanmean(scores.auc) > 0.99
