@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -90,7 +91,8 @@ def read_tensors(path: Path, inside: Sequence[str] = ("state_dict", "model")) ->
         except SafetensorError as error:
             raise BadInputError(f"{path} is not a safetensors file: {error}") from error
     try:
-        with warnings.catch_warnings(action="ignore"):  # which guess at what garbage might have been
+        # The warnings guess at what garbage might have been.
+        with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_numbers()):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # a damaged pickle fails in every way there is
         code = re.search(r"GLOBAL (\S+)", str(error))
@@ -109,6 +111,16 @@ def read_tensors(path: Path, inside: Sequence[str] = ("state_dict", "model")) ->
     if not tensors:
         raise BadInputError(f"{path} holds no tensors by name")
     return tensors
+
+
+def _numbers() -> list[Any]:
+    """numpy's numbers, under their old and new names: files such as LAION's hold some beside their tensors, such as a
+    score. Data all of it, no code.
+    """
+    scalar: Any = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")]
+    named = [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar")]
+    return [*named, np.dtype, *kinds]
 
 
 def taken(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

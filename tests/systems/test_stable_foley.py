@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import re
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -116,7 +117,15 @@ def base_of(loaded: Loaded) -> dict[str, Tensor]:
 def write_parts(loaded: Loaded, folder: Path) -> dict[str, Path]:
     """CLAP as LAION's file and as a transformers folder, and CAVP as Diff-Foley's file."""
     clap = {name: value.clone() for name, value in loaded.components["clap"].state_dict().items()}
-    torch.save({"epoch": 3, "state_dict": laion(clap)}, folder / "clap.pt")
+    # LAION's files are from before numpy 2 and hold numbers of its kind beside the tensors.
+    torch.save({"epoch": np.int64(3), "score": np.float64(0.5), "state_dict": laion(clap)}, folder / "new.pt")
+    with zipfile.ZipFile(folder / "new.pt") as new, zipfile.ZipFile(folder / "clap.pt", "w") as old:
+        for name in new.namelist():
+            content = new.read(name)
+            if name.endswith("data.pkl"):
+                assert b"numpy._core" in content
+                content = content.replace(b"numpy._core", b"numpy.core")
+            old.writestr(name, content)
     hub = folder / "clap-hub"
     hub.mkdir()
     save_file(clap, hub / "model.safetensors")
