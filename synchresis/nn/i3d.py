@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SIZE = 224
-SHORTEST = 9  # frames: two time steps must be left for the last pooling
 
 # Widths of an Inception block: 1x1, 1x1 -> 3x3, 1x1 -> 3x3, pooled -> 1x1.
 MIXED = {

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from synchresis.evaluation.networks import NetworkInfo
-from synchresis.evaluation.networks.common import Network, Rows, as_sounds, file_of, filled, shrunk
+from synchresis.evaluation.networks.common import Network, Rows, as_sounds, asking, file_of, filled, shrunk
 from synchresis.nn import imagebind
 from synchresis.systems.weights import read_tensors, skeleton
 
@@ -54,7 +54,7 @@ class Binding(Network):
         out = []
         for sound in as_sounds(sounds):
             clips = torch.stack([sound[first : first + imagebind.CLIP] for first in imagebind.clip_starts(len(sound))])
-            with torch.inference_mode():
+            with asking():
                 features = self.module.audio(imagebind.mel_clips(clips)[None].to(self.device))
             out.append({"features": features.float().cpu().numpy()})
         return out
@@ -69,7 +69,7 @@ class Binding(Network):
         total, count = torch.zeros(1, self.module.config.out), 0
         for before, after in pairwise(small):
             clips = torch.stack(three_crops(torch.stack([before, after], 1)))[None]
-            with torch.inference_mode():
+            with asking():
                 total += self.module.vision(clips.to(self.device)).float().cpu()
             count += 1
         return {"features": (total / count).numpy()}

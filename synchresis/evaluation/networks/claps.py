@@ -17,6 +17,7 @@ from synchresis.evaluation.networks.common import (
     Network,
     Rows,
     as_sounds,
+    asking,
     differing,
     file_of,
     filled,
@@ -79,7 +80,8 @@ class LaionClap(Network):
         tokens = needed_tokenizer(self.info, self.tokenizer)(
             list(texts), padding="max_length", truncation=True, max_length=TEXT_LENGTH, return_tensors="pt"
         )
-        return clap.embed_words(self.module, tokens["input_ids"], tokens["attention_mask"]).float().cpu().numpy()
+        with asking():
+            return clap.embed_words(self.module, tokens["input_ids"], tokens["attention_mask"]).float().cpu().numpy()
 
 
 class MicrosoftClap(Network):
@@ -133,7 +135,7 @@ class MicrosoftClap(Network):
             found = tokenizer(text + " <|endoftext|>")["input_ids"][: ms_clap.WORDS]
             ids[i, : len(found)] = torch.tensor(found)
             mask[i, : len(found)] = 1
-        with torch.inference_mode():
+        with asking():
             return self.module.words(ids.to(self.device), mask.to(self.device)).float().cpu().numpy()
 
     def pam(self, sounds: Iterable[np.ndarray]) -> list[np.ndarray]:

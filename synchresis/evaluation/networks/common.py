@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,13 @@ def needed_tokenizer(info: NetworkInfo, tokenizer: Any) -> Any:
     return tokenizer
 
 
+@contextmanager
+def asking() -> Iterator[None]:
+    """No gradients, and float32 in full: on its own cuDNN rounds to 10 bits (TF32), and that can flip a class."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
+
+
 def as_sounds(sounds: Iterable[np.ndarray]) -> list[Tensor]:
     """Mono sounds [N] as float32 tensors. Raises ValueError for an empty one, one of more axes, or one with NaN."""
     out = []
@@ -115,7 +123,7 @@ def in_batches(
         size = max(1, limit // max(1, shape.numel()))
         for start in range(0, len(indices), size):
             group = indices[start : start + size]
-            with torch.inference_mode():
+            with asking():
                 given = run(torch.stack([items[i] for i in group]))
             for name, values in given.items():
                 for i, value in zip(group, values.float().cpu().numpy(), strict=True):

@@ -14,7 +14,7 @@ from torch import nn
 from synchresis.encoders import clip
 from synchresis.errors import BadInputError
 from synchresis.evaluation.networks import NetworkInfo
-from synchresis.evaluation.networks.common import Network, Rows, file_of, filled, tokenizer_of
+from synchresis.evaluation.networks.common import Network, Rows, asking, file_of, filled, tokenizer_of
 from synchresis.nn import i3d
 from synchresis.systems.weights import place_of, read_tensors, skeleton
 
@@ -49,7 +49,7 @@ class Kinetics(Network):
         for window in _groups(frames, WINDOW):
             if len(window) < LEAST:
                 break
-            with torch.inference_mode():
+            with asking():
                 prepared = i3d.prepare(torch.from_numpy(np.stack(window)))
                 rows.append(self.module(prepared.to(self.device))[0].float().cpu().numpy())
         classes = self.module.logits.conv3d.out_channels
@@ -93,7 +93,7 @@ class Clip(Network):
         rows = []
         for group in _groups(frames, clip.BATCH):
             pictures = torch.stack([clip.seen(frame, side) for frame in group]).to(self.device)
-            with torch.inference_mode():
+            with asking():
                 seen = self.module.vision_model(pixel_values=pictures).pooler_output
                 rows.append(self.module.visual_projection(seen).float().cpu().numpy())
         width = self.module.config.projection_dim
@@ -101,7 +101,7 @@ class Clip(Network):
 
     def read(self, texts: Sequence[str]) -> np.ndarray:
         tokens = self.tokenizer(list(texts), padding=True, truncation=True, max_length=77, return_tensors="pt")
-        with torch.inference_mode():
+        with asking():
             read = self.module.text_model(**{name: value.to(self.device) for name, value in tokens.items()})
             return self.module.text_projection(read.pooler_output).float().cpu().numpy()
 

@@ -14,6 +14,7 @@ from synchresis.evaluation.networks.common import (
     Network,
     Rows,
     as_sounds,
+    asking,
     file_of,
     filled,
     in_batches,
@@ -73,7 +74,7 @@ class Synchrony(Network):
             held.append((middle(shrunk(frame, config.picture), config.picture).float() / 255.0 - 0.5) / 0.5)
             if len(held) == synchformer.PICTURE_SEGMENT:
                 segment = torch.stack(held, 1)[None, None].to(self.device)
-                with torch.inference_mode():
+                with asking():
                     rows.append(self.module.picture(segment)[0, 0].float().cpu().numpy())
                 held = held[synchformer.PICTURE_STEP :]
         shape = (0, synchformer.PICTURE_SEGMENT // config.tubelet, config.dim)
@@ -91,5 +92,5 @@ class Synchrony(Network):
             torch.stack([torch.from_numpy(values[start : start + synchformer.SEGMENTS]) for start in starts])
             for values in (picture, sound)
         ]
-        with torch.inference_mode():
+        with asking():
             return self.module.offsets(*(stack.to(self.device) for stack in stacks)).float().cpu().numpy()
