@@ -105,14 +105,15 @@ def conditioners(case: Case) -> Outputs:
     out = {}
     for name, (tokens, mask) in conditions.items():
         out |= {f"out_{name}": tokens, f"out_{name}_mask": mask}
-    return out | {
-        "out_cross_attn_cond": joined["cross"],
-        "out_cross_attn_mask": joined["context_mask"],
-        "out_global_cond": joined["global_cond"],
-        "out_prepend_cond": joined["prepend"],
-        "out_prepend_cond_mask": joined["prepend_mask"],
-        "out_input_concat_cond": joined["concat"],
+    places = {
+        "cross": "out_cross_attn_cond",
+        "context_mask": "out_cross_attn_mask",
+        "global_cond": "out_global_cond",
+        "prepend": "out_prepend_cond",
+        "prepend_mask": "out_prepend_cond_mask",
+        "concat": "out_input_concat_cond",
     }
+    return out | {places[name]: value for name, value in joined.items()}
 
 
 # Sampling ------------------------------------------------------------------------------------------
