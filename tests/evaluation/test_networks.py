@@ -158,6 +158,17 @@ def test_every_network_says_what_it_needs() -> None:
         assert info.rate is not None or info.picture_rate is not None
 
 
+def test_the_documentation_has_them_all() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metric_networks.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    for info in NETWORKS.values():
+        (row,) = [row for row in rows if row.startswith(f"| `{info.id}` |") and row.count("|") == 5]
+        licence = info.weights.licence.partition(":")[0].partition(" (")[0].partition(" by ")[0]
+        assert licence in row
+        if info.id != "clip-vit-b-32":
+            assert f"`{info.weights.file}`" in row
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_published_files_are_read(name: str, files: dict[str, Path], opened: Callable[[str], Any]) -> None:
     network = opened(name)
