@@ -440,7 +440,8 @@ class Lova:
             reason = f"--set window={asked:g}" if asked else "the position tables hold no more"
             notes.append(f"denoised in windows of {float(window / self.latent_rate):.1f} s: {reason}")
         if window / self.latent_rate > self.trained + 1 / self.latent_rate:
-            notes.append(f"trained on {float(self.trained):g} s; beyond that quality is known to fall")
+            trained = f"{float(self.trained):g}"
+            notes.append(f"trained on {trained} s, quality falls beyond: --set window={trained} stays within")
         return latents, window, notes
 
     def longest(self, fps: Fraction) -> int | None:
