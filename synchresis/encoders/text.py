@@ -91,7 +91,10 @@ class TextEncoder(nn.Module):
 
 # Published files ------------------------------------------------------------------------------------
 
-IGNORED = {r"shared\.weight": "the text encoder's embedding a second time"}
+IGNORED = {
+    r"shared\.weight": "the text encoder's embedding a second time",
+    r"(decoder\.|lm_head\.).*": "the text model's decoder",
+}
 
 
 def encoder_keys(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
@@ -99,7 +102,9 @@ def encoder_keys(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tenso
 
     The second keeps its name, to be ignored (see `IGNORED`). Raises BadInputError where the two differ.
     """
-    named = {f"t5.{name.removeprefix('encoder.')}": value for name, value in tensors.items() if name != "shared.weight"}
+    rest = {name: value for name, value in tensors.items() if not name.startswith(("encoder.", "shared."))}
+    inside = {name: value for name, value in tensors.items() if name.startswith("encoder.")}
+    named = rest | {f"t5.{name.removeprefix('encoder.')}": value for name, value in inside.items()}
     shared = tensors.get("shared.weight")
     if shared is None:
         return named

@@ -56,7 +56,7 @@ from synchresis.systems.latent_unet import (
 )
 from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of, sound_clip
 from synchresis.systems.vta_ldm import fill_codec, summary
-from synchresis.systems.weights import KeyReport, Loaded, fill, read_tensors, report_line, skeleton, taken
+from synchresis.systems.weights import KeyReport, Loaded, fill, randomise, read_tensors, report_line, skeleton, taken
 from synchresis.timeline import Onsets, Track, pick_peaks, sample_count
 
 GUIDANCE = 3.0
@@ -713,38 +713,61 @@ def drawn_loudness(onsets: Onsets, duration: Fraction) -> Track:
     return Track(envelope.astype(np.float32), Fraction(100))
 
 
-def begin(size: str, init: Path | None = None) -> Loaded:
-    """The networks before training, all random but for those of the prior `init`, a text-to-audio folder.
+def begin(size: str, init: Path | None = None, parts: Mapping[str, Path] | None = None) -> Loaded:
+    """The networks before training: those of the prior and of `parts` with their weights, the others random.
 
-    Its UNet is read into "unet", and into "control" as far as the ControlNet is the same; what the ControlNet adds is
-    zero, so that at the first step the controlled UNet is the prior. Quirks are ours, and the picture may be dropped.
-    Raises BadInputError for a folder that does not fit.
+    `init` is a text-to-audio folder of diffusers (unet, scheduler). Its UNet is read into "unet", and into "control" as
+    far as the ControlNet is the same; what the ControlNet adds is zero, so that at the first step the controlled UNet
+    is the prior. `parts` are "text" (a folder of T5 or mT5 with its weights), "cavp" and "audioldm"; what is left out
+    stays random, and the system then counts as untrained. Quirks are ours, and the picture may be dropped.
+    Raises BadInputError for a size that is not known and for files that do not fit.
     """
-    from synchresis.systems.weights import randomise
-
+    parts = dict(parts or {})
     if size not in SIZES:
         raise BadInputError(f"sta_v2a has no size {size}: choose from {', '.join(SIZES)}")
-    config = copy.deepcopy(SIZES[size]) | {"video_dropped": True, "quirks": OUR_QUIRKS}
+    if strangers := parts.keys() - {"text", "cavp", "audioldm"}:
+        raise BadInputError(f"training begins with the parts text, cavp and audioldm, not {', '.join(strangers)}")
+    config = copy.deepcopy(SIZES[size]) | {"video_dropped": True, "quirks": dict(OUR_QUIRKS)}
     if init is not None:
-        config |= {"unet": t2a_config(init), "unet_source": "t2a"}
-        scheduler = init / "scheduler" / "scheduler_config.json"
-        config["scheduler"] = _json(scheduler) if scheduler.is_file() else config["scheduler"]
+        config |= {"unet": t2a_config(init), "unet_source": "t2a", "scheduler": _scheduler({"t2a": init}, [], {})}
+    given: dict[str, tuple[dict[str, Tensor], Path, dict[str, str]]] = {}
+    if init is not None:
+        names = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+        file = _one_of(init / "unet", names)
+        given["unet"] = read_tensors(file), file, {}
+    if "text" in parts:
+        tokenizer = reader.read_tokenizer(parts["text"])
+        config["text"] = reader.described(parts["text"]) | {"tokenizer_bytes": len(tokenizer)}
+        file = _one_of(parts["text"], ("model.safetensors", "pytorch_model.bin"))
+        tensors = reader.encoder_keys(read_tensors(file), file) | {"tokenizer": tokenizer}
+        given["text"] = tensors, file, reader.IGNORED
+    if "cavp" in parts:
+        file = parts["cavp"]
+        tensors = cavp_net.cavp_keys(read_tensors(file))
+        config["cavp"] = cavp_config(tensors, file)
+        given["cavp"] = tensors, file, cavp_net.IGNORED
     try:
         networks = build(config)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInputError(f"{init or size}: these networks do not go together: {error}") from error
-    for name, network in networks.items():
-        if name != "control":
-            randomise(network)
     reports = []
-    if init is not None:
-        names = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-        file = next((init / "unet" / name for name in names if (init / "unet" / name).is_file()), None)
-        if file is None:
-            raise BadInputError(f"{init / 'unet'} holds neither {' nor '.join(names)}")
-        reports.append(fill(networks["unet"], read_tensors(file), component="unet", source=file))
+    for name, network in networks.items():
+        if name in given:
+            tensors, file, ignored = given[name]
+            reports.append(fill(network, tensors, component=name, source=file, ignored=ignored))
+        elif name != "control" and not (name == "codec" and "audioldm" in parts):
+            randomise(network)
+    if "audioldm" in parts:
+        reports.append(fill_codec(networks["codec"], parts["audioldm"]))
     copy_encoder(networks["unet"], networks["control"])
-    return Loaded("sta_v2a", config, networks, reports, untrained=size)
+    return Loaded("sta_v2a", config, networks, reports, untrained=None if len(parts) == 3 else size)
+
+
+def _one_of(folder: Path, names: Sequence[str]) -> Path:
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if not found:
+        raise BadInputError(f"{folder} should hold {' or '.join(names)}")
+    return found[0]
 
 
 def copy_encoder(unet: nn.Module, control: nn.Module) -> None:
