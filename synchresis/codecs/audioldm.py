@@ -125,7 +125,8 @@ HIFIGAN = {
 }  # fmt: skip
 
 FULL = codec_config(DDCONFIG, 8, HIFIGAN)
-SMALL = codec_config(DDCONFIG | {"ch": 32, "num_res_blocks": 1}, 8, HIFIGAN | {"upsample_initial_channel": 64})
+_FEW = {"ch": 32, "ch_mult": [1, 2, 1], "num_res_blocks": 1}
+SMALL = codec_config(DDCONFIG | _FEW, 8, HIFIGAN | {"upsample_initial_channel": 32})
 
 
 class MelCodec(nn.Module):

@@ -56,7 +56,6 @@ from synchresis.systems.weights import (
     KeyReport,
     Loaded,
     fill,
-    randomise,
     read_tensors,
     report_line,
     skeleton,
@@ -355,8 +354,8 @@ def _layers(tensors: Mapping[str, Tensor]) -> int:
     return 1 + max(int(m[1]) for name in tensors if (m := re.search(r"\.layers\.(\d+)\.", name)))
 
 
-def begin(size: str, parts: Mapping[str, Path], pretrained: Path | None = None) -> Loaded:
-    """A variant before its training: networks of others with their weights, UNet and linear layer at random.
+def begin(size: str, parts: Mapping[str, Path], pretrained: Path | None = None, seed: int = 0) -> Loaded:
+    """A variant before its training: networks of others with their weights, UNet and linear layer drawn from `seed`.
 
     `size` is one of `SIZES`; `parts` are "encoder" (see `video.SOURCES`), "audioldm", and with words "text" (CLIP's
     folder, tokenizer and all). `pretrained` is a UNet to start from (+pretrain): its own state, or that of a model
@@ -376,7 +375,9 @@ def begin(size: str, parts: Mapping[str, Path], pretrained: Path | None = None) 
         words = {name: v for name, v in read_tensors(file).items() if name.startswith("text_")}
         config["text"] = {"network": _text_sizes(file, words), "tokenizer_bytes": len(tokenizer)}
     try:
-        networks = build(config)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            networks = build(config)
     except (KeyError, TypeError, ValueError) as error:
         raise BadInputError(f"{size}: these parts do not go together: {error}") from error
     networks["encoder"] = encoder
@@ -384,9 +385,7 @@ def begin(size: str, parts: Mapping[str, Path], pretrained: Path | None = None) 
     if "text" in networks:
         named = {f"tower.{name}": value for name, value in words.items()} | {"tokenizer_json": tokenizer}
         reports.append(fill(networks["text"], named, component="text", source=file, ignored=_IGNORED))
-    if pretrained is None:
-        randomise(networks["unet"])
-    else:
+    if pretrained is not None:
         tensors = read_tensors(pretrained)
         state = taken(tensors, "unet.") or tensors
         reports.append(fill(networks["unet"], state, component="unet", source=pretrained))
@@ -480,7 +479,7 @@ class VtaLdm:
         """Looks at the film, and settles how it is sampled."""
         if clip.video is None or clip.duration <= 0:
             raise BadInputError(f"{clip.path} has no picture to put a sound to")
-        given = {"--like": request.like, "--onsets": request.onsets}
+        given: dict[str, object] = {"--like": request.like, "--onsets": request.onsets}
         given["--envelope"] = None if request.envelope == "auto" else request.envelope
         if wishes := [option for option, value in given.items() if value is not None]:
             raise BadInputError(f"vta_ldm follows the picture: leave out {', '.join(wishes)}")
