@@ -8,7 +8,8 @@ Both share the memory of the same random weights and see the same latents, conte
 prediction: a batch of two, conditioned and null, put together with a scale of 7. Each is called the way it is meant
 to be called in a sampling: what does not change over the steps is made before the first, which for ours are the
 keys and values of the context and for diffusers the rotary angles, as in its own pipeline. The two take turns, so
-that a busy machine slows both; printed are medians and the median of the ratios of neighbours.
+that a busy machine slows both; printed are medians and the median of the ratios of neighbours, on a CPU also that of
+the processor time, which other programs disturb less.
 
 Variants: `eager`; with `--compile` also both under `torch.compile`; with `--graphs` (CUDA only) also both captured
 as CUDA graphs, compiled ones if `--compile` is given. Exit code 1 if outputs differ by more than the tolerance of
@@ -107,28 +108,30 @@ def graphed(step: Step, x: Tensor, t: Tensor) -> Step:
     return play
 
 
-def seconds(step: Step, x: Tensor, t: Tensor) -> float:
+def seconds(step: Step, x: Tensor, t: Tensor) -> tuple[float, float]:
+    """How long a step took, and how long this process was on a processor for it."""
     if x.is_cuda:
         torch.cuda.synchronize()
-    began = time.perf_counter()
+    began, began_working = time.perf_counter(), time.process_time()
     step(x, t)
     if x.is_cuda:
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return time.perf_counter() - began, time.process_time() - began_working
 
 
 def compare(ours: Step, theirs: Step, x: Tensor, t: Tensor, repetitions: int) -> dict[str, float]:
     """Warms both up, looks at their difference, and lets them take turns."""
     a, b = ours(x, t).float().clone(), theirs(x, t).float().clone()
     times = [(seconds(ours, x, t), seconds(theirs, x, t)) for _ in range(repetitions)]
-    mine, stock = zip(*times, strict=True)
-    ratios = sorted(other / own for own, other in times)
+    ratios = sorted(stock / own for (own, _), (stock, _) in times)
+    working = {} if x.is_cuda else {"by_cpu_time": statistics.median(stock / own for (_, own), (_, stock) in times)}
     return {
-        "ours_s": statistics.median(mine),
-        "diffusers_s": statistics.median(stock),
+        "ours_s": statistics.median(own for (own, _), _ in times),
+        "diffusers_s": statistics.median(stock for _, (stock, _) in times),
         "times_faster": statistics.median(ratios),
         "lowest": ratios[0],
         "highest": ratios[-1],
+        **working,
         "difference": float((a - b).abs().max() / b.abs().max()),
     }
 
@@ -140,6 +143,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also under torch.compile")
     parser.add_argument("--graphs", action="store_true", help="also as CUDA graphs")
     parser.add_argument("--small", action="store_true", help="three narrow layers: to try the program out")
+    parser.add_argument("--depth", type=int, help="layers instead of all 24: for machines short of memory or time")
     parser.add_argument("--seconds", type=float, nargs="+", default=[10, 30], help="lengths of the sound")
     parser.add_argument("--repetitions", type=int, default=7)
     options = parser.parse_args()
@@ -147,10 +151,11 @@ def main() -> None:
         parser.error("--graphs needs --device cuda")
 
     config = SMALL if options.small else FULL
+    config = replace(config, depth=options.depth or config.depth)
     net = random_dit(config, options.device, getattr(torch, options.dtype))
     size = sum(p.numel() for p in net.parameters()) / 1e6
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.device}, {options.dtype}: ", end="")
-    print(f"{size:.0f} M weights, batch of 2, {options.repetitions} turns", flush=True)
+    print(f"{config.depth} layers, {size:.0f} M weights, batch of 2, {options.repetitions} turns", flush=True)
     variants = ["eager", *["compiled"] * options.compile, *["graphs"] * options.graphs]
     apart = False
     for length in options.seconds:
