@@ -84,7 +84,7 @@ def pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:
     named: dict[str, str] = {}
     for text in given or []:
         name, equals, value = text.partition("=")
-        if not (name and equals and value):
+        if not (name and equals):
             raise BadInputError(f"{option} {text}: say {option} NAME=VALUE")
         if name in named:
             raise BadInputError(f"{option} {name} is given twice")

@@ -13,6 +13,8 @@ import typer
 from synchresis.cli.common import DebugOption
 from synchresis.systems import CLASSES, SYSTEMS, check_name, file_of
 
+WIDTH = 100
+
 
 def systems(
     name: Annotated[str | None, typer.Argument(help="One of them, for all about it.", show_default=False)] = None,
@@ -60,11 +62,11 @@ def describe(name: str) -> dict[str, Any]:
 
 def told(described: dict[str, Any]) -> str:
     """The same for a person."""
-    lines = [textwrap.fill(described["about"], 100), "", "Weights: --weights PATH_OR_HUB_ID"]
+    lines = [textwrap.fill(described["about"], WIDTH), "", "Weights: --weights PATH_OR_HUB_ID"]
     if described["packaged"]:
         lines.append("  In the package; or a folder made by `synchresis train`, or a hub id.")
     else:
-        lines.append(textwrap.indent(textwrap.fill(described["weights"], 98), "  "))
+        lines.append(_block(described["weights"]))
         lines.append("  Or a folder made by `synchresis convert`, or a hub id with either.")
     if described["parts"]:
         lines += ["", "Parts, which the published file leaves out: --part NAME=PATH_OR_HUB_ID"]
@@ -75,14 +77,23 @@ def told(described: dict[str, Any]) -> str:
         for setting in described["settings"]:
             choices = f" One of {', '.join(setting['choices'])}." if setting["choices"] else ""
             default = str(setting["default"]).lower() if isinstance(setting["default"], bool) else setting["default"]
-            lines.append(_entry(f"{setting['name']}={default}", f"{setting['help'].rstrip('.')}.{choices}"))
+            text = f"{setting['help'].rstrip('.')}.{choices}"
+            if len(str(default)) <= 60:
+                lines.append(_entry(f"{setting['name']}={default}", text))
+            else:
+                lines.append(_entry(setting["name"], f"{text} Without it: {default}"))
     if described["sizes"]:
-        lines += ["", f"Untrained, for wiring and timing: --untrained {'|'.join(described['sizes'])}, or a JSON file"]
+        lines += ["", "Untrained, for wiring and timing: --untrained SIZE_OR_JSON"]
+        lines.append(_block(", ".join(described["sizes"])))
     return "\n".join(lines)
 
 
 def _entry(name: str, text: str) -> str:
-    return f"  {name}\n{textwrap.indent(textwrap.fill(text, 94), '      ')}"
+    return f"  {name}\n{_block(text, 6)}"
+
+
+def _block(text: str, indent: int = 2) -> str:
+    return textwrap.indent(textwrap.fill(text, WIDTH - indent, break_on_hyphens=False), " " * indent)
 
 
 def _text(documented: Any, paragraphs: int | None = None) -> str:

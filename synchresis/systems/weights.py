@@ -51,6 +51,8 @@ def place_of(weights: str | Path, option: str = "--weights") -> Path:
     Raises BadInputError where there is neither, and where the hub's client is not installed or fails.
     """
     place = Path(weights)
+    if not str(weights):
+        raise BadInputError(f"{option} names no file, folder or hub id")
     if place.exists():
         return place
     if not HUB_ID.fullmatch(str(weights)):
@@ -80,7 +82,7 @@ def read_tensors(path: Path, inside: Sequence[str] = ("state_dict", "model")) ->
     """The tensors of a file by name: safetensors, or a torch file that is read without running any of its code.
 
     Of a torch file the first dictionary found under a name of `inside` is taken, else its top level; what is no
-    tensor there is left out. Tensors stay on the disk until they are used (but for torch's format before 1.6). Raises
+    tensor there is left out. Tensors of a torch file (since 1.6) stay on the disk until they are used. Raises
     BadInputError for a file that is damaged, or that needs more than `weights_only` to be read.
     """
     if not path.is_file():

@@ -1,18 +1,21 @@
 """From a request to files: sound exactly as long as the picture, recipe and report beside it, nothing left over."""
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from arithmetic import RATE, ArithmeticPlan, ArithmeticSystem
 
-from synchresis.delivery.outputs import Outputs
+from synchresis.delivery.outputs import SOUND_SUFFIXES, Outputs
 from synchresis.delivery.picture import draw
 from synchresis.delivery.produce import deliver, draft, make_take
 from synchresis.errors import BadInputError, FailureError
 from synchresis.media import frames, probe, read_sound
-from synchresis.systems.request import SoundRequest
+from synchresis.systems.request import Progress, SoundRequest, quiet
+from synchresis.timeline import sample_count
 
 
 def produced(system: ArithmeticSystem, film: Path, out: Path, original: str = "drop", picture: bool = False) -> Outputs:
@@ -130,3 +133,73 @@ def test_picture_of_silence_and_of_a_clip_without_picture(
     assert with_strip is not None
     assert without is not None
     assert with_strip.height > without.height
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (16000, 1)])
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp4", ".mov", ".mkv"])
+def test_the_rates_of_the_published_systems(film: Path, tmp_path: Path, suffix: str, rate: int, channels: int) -> None:
+    system = ArithmeticSystem(rate=rate, channels=channels)
+    outputs = produced(system, film, tmp_path / f"take{suffix}", picture=True)
+    clip = probe(outputs.take)
+    audio = clip.audio[0]
+    assert (audio.rate, audio.channels) == (rate, channels)
+    assert len(read_sound(outputs.take).values) == sample_count(clip.duration, audio.rate)
+    if suffix not in SOUND_SUFFIXES:
+        assert clip.duration == probe(film).duration
+    report = json.loads(outputs.report.read_text())
+    assert report["timing"] == {
+        "picture_seconds": 2.4,
+        "sound_seconds": 2.4,
+        "samples": round(2.4 * rate),
+        "rate": rate,
+        "channels": channels,
+    }
+    assert report["alignment"]["within_60_ms"]["f1"] == 1.0
+    assert report["loudness_following"]["correlation"] > 0.9
+    assert outputs.picture.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".mkv", ".mp4"])
+def test_a_sound_that_would_clip_is_turned_down_as_a_whole(film: Path, tmp_path: Path, suffix: str) -> None:
+    system, loud = ArithmeticSystem(rate=44100, channels=2), ArithmeticSystem(rate=44100, channels=2, gain=30.0)
+    outputs = produced(loud, film, tmp_path / f"take{suffix}")
+    sound = read_sound(outputs.take).values
+    plan = loud.prepare(probe(film), SoundRequest(seed=5))
+    wanted = np.concatenate(list(loud.stream(plan)))
+    report = json.loads(outputs.report.read_text())
+    (note,) = report["notes"]
+    found = re.fullmatch(r"turned down by (\d+\.\d) dB so that it does not clip", note)
+    assert found
+    # Of white noise the samples reach higher than the curve through those of them that 48 kHz keeps.
+    peaks = report["level"]["sample_peak_dbfs"], report["level"]["true_peak_dbtp"]
+    assert max(peaks) == pytest.approx(-1.0, abs=0.001)
+    assert report["level"]["clipped_samples"] == 0
+    if suffix != ".mp4":  # no AAC in between: the same sound but for one gain
+        gain = float((sound * wanted).sum() / np.square(wanted).sum())
+        assert -20 * np.log10(gain) == pytest.approx(float(found[1]), abs=0.06)
+        assert np.abs(sound - gain * wanted).max() < 2**-15
+    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    quiet = produced(system, film, tmp_path / "quiet.wav")  # never turned up
+    assert json.loads(quiet.report.read_text())["notes"] == []
+    plan = system.prepare(probe(film), SoundRequest(seed=5))
+    assert np.abs(read_sound(quiet.take).values - np.concatenate(list(system.stream(plan)))).max() < 2**-22
+
+
+def test_a_peak_between_samples_counts(film: Path, tmp_path: Path) -> None:
+    class Between(ArithmeticSystem):
+        """A sine at a quarter of the rate, whose samples are all 0.75 of its peak times the root of two."""
+
+        def stream(self, plan: ArithmeticPlan, progress: Progress = quiet) -> Iterator[np.ndarray]:
+            total = sample_count(plan.duration, plan.rate)
+            yield (1.3 * np.sin(np.pi / 2 * np.arange(total) + np.pi / 4)).astype(np.float32)[:, None]
+
+    outputs = produced(Between(), film, tmp_path / "take.wav")
+    level = json.loads(outputs.report.read_text())["level"]
+    assert level["true_peak_dbtp"] == pytest.approx(-1.0, abs=0.1)
+    assert level["sample_peak_dbfs"] == pytest.approx(-4.0, abs=0.2)
+
+
+def test_noise_says_that_it_is_noise(film: Path, tmp_path: Path) -> None:
+    outputs = produced(ArithmeticSystem(untrained="small"), film, tmp_path / "take.wav")
+    assert json.loads(outputs.report.read_text())["notes"] == ["arithmetic is untrained (small): this is noise"]
+    assert json.loads(outputs.recipe.read_text())["system"]["untrained"] == "small"

@@ -22,7 +22,7 @@ def files(tmp_path: Path) -> dict[str, Path]:
 
 def written(tmp_path: Path, files: dict[str, Path], **changes: object) -> Path:
     request = SoundRequest(
-        "läuten", files["like.wav"], str(files["envelope.csv"]), files["onsets.csv"], seed=4, steps=7, guidance=1.5
+        "läuten", files["like.wav"], str(files["envelope.csv"]), files["onsets.csv"], 4, 7, 1.5, {"fps": "22"}
     )
     recipe = recipe_of(ArithmeticSystem(), files["clip.mp4"], request, "keep", ".mkv")
     path = tmp_path / "take.recipe.json"
@@ -33,8 +33,9 @@ def written(tmp_path: Path, files: dict[str, Path], **changes: object) -> Path:
 def test_round_trip(tmp_path: Path, files: dict[str, Path]) -> None:
     recipe = read_recipe(written(tmp_path, files))
     assert recipe.request == SoundRequest(
-        "läuten", files["like.wav"], str(files["envelope.csv"]), files["onsets.csv"], seed=4, steps=7, guidance=1.5
+        "läuten", files["like.wav"], str(files["envelope.csv"]), files["onsets.csv"], 4, 7, 1.5, {"fps": "22"}
     )
+    assert recipe.untrained is None
     assert (recipe.system, recipe.clip, recipe.original, recipe.suffix) == (
         "arithmetic",
         files["clip.mp4"],
@@ -103,3 +104,33 @@ def test_what_is_no_recipe(tmp_path: Path, content: str, word: str) -> None:
         read_recipe(path)
     with pytest.raises(BadInputError, match="cannot be read"):
         read_recipe(tmp_path / "none.json")
+
+
+def test_the_first_recipes_have_no_settings(tmp_path: Path, files: dict[str, Path]) -> None:
+    path = written(tmp_path, files)
+    content = json.loads(path.read_text())
+    del content["request"]["settings"], content["system"]["untrained"]
+    path.write_text(json.dumps(content))
+    recipe = read_recipe(path)
+    assert (recipe.request.settings, recipe.untrained, recipe.request.seed) == ({}, None, 4)
+
+
+def test_an_untrained_system_is_in_the_recipe(tmp_path: Path, files: dict[str, Path]) -> None:
+    path = tmp_path / "x.recipe.json"
+
+    def noted(untrained: str) -> object:
+        recipe = recipe_of(ArithmeticSystem(untrained=untrained), files["clip.mp4"], SoundRequest(), "drop", ".mp4")
+        path.write_text(json.dumps(recipe), encoding="utf-8")
+        return recipe["system"]["untrained"]
+
+    assert noted("small") == "small"
+    assert read_recipe(path).untrained == "small"
+    own = tmp_path / "media" / "own.json"
+    own.write_text("{}")
+    assert noted(str(own)) == {"path": str(own), "sha256": sha256_of(own)}
+    assert read_recipe(path).untrained == own
+    moved = own.rename(tmp_path / "own.json")  # beside the recipe
+    assert read_recipe(path).untrained == moved
+    moved.write_text("[]")
+    with pytest.raises(BadInputError, match=r"configuration .*own.json is not the file"):
+        read_recipe(path)
