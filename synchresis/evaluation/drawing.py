@@ -22,7 +22,7 @@ def draw(pair: Pair) -> bytes:
         seen = pair.shown.seen
         if seen.strip:
             small = [cv2.resize(f, (WIDTH // 8, 45), interpolation=cv2.INTER_AREA) for f in seen.strip]
-            strip = np.concatenate(small, axis=1)
+            strip = np.concatenate(small, axis=1) & 0xF8  # fewer levels, fewer bytes
             rows.append(np.pad(strip, ((0, 2), (0, WIDTH - strip.shape[1]), (0, 0))))
         rows.append(curve(seen.flow))
     for material, colour in ((pair.take, TAKE), (pair.true, TRUE)):
