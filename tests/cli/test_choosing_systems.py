@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from synchresis.cli import run
 from synchresis.cli.common import pairs
 from synchresis.errors import BadInputError
-from synchresis.media import probe
+from synchresis.media import SoundWriter, probe
 from synchresis.systems import CLASSES, SYSTEMS
 
 NOISE = "NOISE: toy is untrained ({}): what follows is noise, for wiring and timing only"
@@ -239,7 +240,10 @@ def test_the_program_sounds_a_film_with_every_system_untrained(name: str, film: 
         return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=280, check=False)
 
     take, again = tmp_path / "a.mp4", tmp_path / "b.mp4"
-    wishes = ["--envelope", film] if name == "stable_foley" else []
+    burst = tmp_path / "burst.wav"
+    with SoundWriter(burst, 16000) as writer:
+        writer.write(np.random.default_rng(0).normal(0, 0.1, 40000) * np.exp(-np.arange(40000) / 8000))
+    wishes = ["--envelope", burst, "--like", burst] if name == "stable_foley" else []
     made = call("sound", film, "--system", name, "--untrained", "small", "--steps", "2", "--out", take, *wishes)
     assert (made.returncode, made.stdout) == (0, f"{take}\n"), made.stderr
     assert f"NOISE: {name} is untrained (small): what follows is noise" in made.stderr
