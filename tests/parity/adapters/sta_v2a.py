@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ from .common import Adapter, Case, Check, Outputs
 
 def onset_predictor(case: Case) -> Outputs:
     told = case.config
-    net = local_branch(case, "weights.safetensors", told["TransVideoFeature"], told["use_feature_window"])
+    scale = Fraction(told["interpolate_scale"])  # positions of a row
+    rates = {"rate": scale.denominator, "onset_rate": scale.numerator}
+    net = local_branch(case, "weights.safetensors", told["TransVideoFeature"], told["use_feature_window"], **rates)
     got = net(case.io["in.cavp"], told["onset_frames"])
     labels = case.io["in.labels"]
     losses = onset_loss(got.logits, labels)
@@ -35,8 +38,8 @@ def onset_predictor(case: Case) -> Outputs:
     }
 
 
-def local_branch(case: Case, file: str, sizes: Mapping[str, int], windows: bool) -> LocalBranch:
-    widths = {"input": sizes["input_size"], "hidden": sizes["hidden_size"], "width": sizes["output_size"]}
+def local_branch(case: Case, file: str, sizes: Mapping[str, int], windows: bool, **rates: int) -> LocalBranch:
+    widths = {"input": sizes["input_size"], "hidden": sizes["hidden_size"], "width": sizes["output_size"], **rates}
     net = LocalBranch(LocalConfig.from_dict(widths if windows else widths | {"windows": []}))
     tensors = case.weights(file=file)
     net.load_state_dict({k: v for k, v in tensors.items() if k.startswith(("trans_cvap_feature.", "pre_onset."))})
@@ -75,8 +78,8 @@ def seeded(net: AttentivePooling, told: Mapping[str, Any]) -> dict[str, Tensor]:
 def denoiser(case: Case, file: str = "weights.safetensors") -> sta_v2a.ControlledUNet:
     io = case.io
     latents = next(io[name] for name in ("in.sample", "in.init_noise") if name in io)
-    control = case.config.get("controlnet", {}).get("cond_channels", 128)
-    unet, net = sta_v2a.build_denoiser(case.config["unet"], control)
+    width = case.weights("controlnet.controlnet_cond_embedding.", file)["conv_out.weight"].shape[1]
+    unet, net = sta_v2a.build_denoiser(case.config["unet"], width)
     for module, prefix in ((unet, "unet."), (net, "controlnet.")):
         module.load_state_dict(case.weights(prefix, file))
         module.eval()
@@ -106,15 +109,12 @@ def sampling(case: Case) -> Outputs:
     net = denoiser(case, files["unet"])
     video = io["in.cavp"]
     latents = io["in.init_noise"].shape[2]
-    pooling = case.weights("global_video_feature.", files["global_video_feature"])
-    embed, width = pooling["fc.weight"].shape
-    pool = AttentivePooling(PoolingConfig(width, embed, len(pooling["conv.weight"])))
-    pool.load_state_dict(pooling)
     mlp = case.weights("trans_cvap_feature.", files["trans_cvap_feature"])
     sizes = {"input_size": mlp["fc1.weight"].shape[1], "hidden_size": len(mlp["fc1.bias"]),
              "output_size": len(mlp["fc4.bias"])}
     local = local_branch(case, files["trans_cvap_feature"], sizes, told["use_feature_window"])
-    tokens, onset = pool(video), local(video, latents).feature
+    onset = local(video, latents).feature
+    tokens = pooled(case, files, video) if told["has_global_video_feature"] else None
     text, mask = io["in.text_embeds_uncond_then_cond"], io["in.text_mask_uncond_then_cond"] > 0.5
     halves = [
         sta_v2a.conditions(words, counted, tokens, onset)
@@ -140,10 +140,18 @@ def sampling(case: Case) -> Outputs:
     return after | {
         "out.latents": pictured(out, net.bins),
         "ref.timesteps": torch.tensor(times),
-        "ref.video_tokens": tokens,
+        **({} if tokens is None else {"ref.video_tokens": tokens}),
         "ref.unet_out_step0": pictured(net(start.repeat(2, 1, 1), first, joined), net.bins),
         "ref.guided_step0": pictured(network(start, first[: len(start)]), net.bins),
     }
+
+
+def pooled(case: Case, files: Mapping[str, str], video: Tensor) -> Tensor:
+    weights = case.weights("global_video_feature.", files["global_video_feature"])
+    embed, width = weights["fc.weight"].shape
+    pool = AttentivePooling(PoolingConfig(width, embed, len(weights["conv.weight"])))
+    pool.load_state_dict(weights)
+    return pool(video)
 
 
 ADAPTERS: dict[str, Adapter | Check] = {
