@@ -159,6 +159,35 @@ def test_two_scales_are_the_weighted_sum(small: StaV2a, clip: Path) -> None:
     assert torch.allclose(small.network(plan)(x, t), expected, atol=1e-4)
 
 
+def test_what_does_not_depend_on_the_step_is_done_once(
+    small: StaV2a, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"text": 0, "condition": 0, "cavp": 0, "unet": 0, "keys": 0}
+    parts: dict[str, Any] = small._loaded.components
+
+    def counted(name: str) -> Callable[..., None]:
+        def count(*_: Any) -> None:
+            counts[name] += 1
+
+        return count
+
+    attention = parts["control"].mid_block.attentions[0].transformer_blocks[0].attn2
+    places = {
+        "text": parts["text"].t5,
+        "condition": parts["control"].controlnet_cond_embedding,
+        "cavp": parts["cavp"].video_project_head,
+        "unet": parts["unet"].conv_in,
+        "keys": attention.to_k,
+    }
+    hooks = [module.register_forward_hook(counted(name)) for name, module in places.items()]
+    try:
+        small.sound(clip, prompt="wood", steps=5)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert counts == {"text": 1, "condition": 1, "cavp": 1, "unet": 5, "keys": 1}
+
+
 # Quirks -------------------------------------------------------------------------------------------
 
 
@@ -440,6 +469,31 @@ def test_at_the_first_step_the_controlled_unet_is_the_prior(prior: Path) -> None
     shared = [name for name in copied if name in theirs.state_dict()]
     assert len(shared) > 100
     assert all(torch.equal(copied[name], theirs.state_dict()[name]) for name in shared)
+
+
+def test_parts_of_others_are_read_before_training(small: StaV2a, prior: Path, tmp_path: Path) -> None:
+    from transformers import T5Config, T5EncoderModel
+
+    sizes = {k: v for k, v in SMALL["text"].items() if k != "tokenizer_bytes"}
+    folder = text_folder(tmp_path / "t5", sizes)
+    theirs: Any = T5EncoderModel(T5Config(**sizes))
+    tensors = {k: v.clone() for k, v in theirs.state_dict().items()} | {"lm_head.weight": torch.zeros(2)}
+    torch.save(tensors, folder / "pytorch_model.bin")
+    parts: dict[str, Any] = small._loaded.components
+    torch.save({f"module.{k}": v for k, v in parts["cavp"].state_dict().items()}, tmp_path / "cavp.ckpt")
+    torch.save(first_stage(parts["codec"]), tmp_path / "audioldm-s-full.ckpt")
+    given = {"text": folder, "cavp": tmp_path / "cavp.ckpt", "audioldm": tmp_path / "audioldm-s-full.ckpt"}
+    begun = sta_v2a.begin("small", init=prior, parts=given)
+    assert begun.untrained is None
+    assert {report.component for report in begun.reports} == {"unet", "text", "cavp", "codec"}
+    for name in ("cavp", "codec"):
+        state = begun.components[name].state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in parts[name].state_dict().items())
+    text: Any = begun.components["text"]
+    assert torch.equal(text.t5.embed_tokens.weight, theirs.state_dict()["shared.weight"])
+    assert text.token_ids("wood") == [3, 1]
+    assert begun.config["video_dropped"]
+    assert not any(begun.config["quirks"].values())
 
 
 def test_a_prior_that_does_not_fit_is_refused(tmp_path: Path, prior: Path) -> None:
