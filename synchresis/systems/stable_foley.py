@@ -146,7 +146,8 @@ LEVEL = 0.15              # the loudest value of an envelope: that of the publis
 STRIKE_SECONDS = 0.12     # in which a drawn strike dies away by a factor e
 LOOK, LOOK_OVERLAP = 300, 100  # frames that Video2RMS looks at together: 10 s at 30 Hz, 3.3 s
 NO_CONTROL = -1.0         # the constant waveform that training put in place of an envelope
-CLIPPED = 0.001           # of a reference's samples lie on a flat top: from here on it counts as clipped
+FLAT = 1e-4               # of the peak: so near to it, a sample may have been cut off
+CLIPPED = 0.001           # of a reference's samples that were cut off: from here on it counts as clipped
 
 
 @dataclass(frozen=True)
@@ -582,11 +583,21 @@ def reference_sound(path: Path, rate: int) -> tuple[Tensor, list[str]]:
 
 
 def flat_share(samples: np.ndarray) -> float:
-    """How much of a sound [N] lies on flat tops: four or more samples in a row within 0.1 % of the largest."""
+    """How much of a sound [N] was cut off at its peak: four or more samples in a row at the peak, with a corner.
+
+    A corner, since a deep tone is flat at its peak too, but leaves it slowly. Only for a peak of 0.5 and more: in 16
+    bits a soft sound is all corners.
+    """
     size = np.abs(samples)
-    top = np.concatenate([[0], (size >= 0.999 * size.max()).astype(np.int8), [0]])
-    starts, ends = np.flatnonzero(np.diff(top) == 1), np.flatnonzero(np.diff(top) == -1)
-    lengths = ends - starts
+    peak = float(size.max())
+    if peak < 0.5:
+        return 0.0
+    below = np.concatenate([[0.0], 1 - size / peak, [0.0]])  # of the peak; nothing is known of what is outside
+    top = (below <= FLAT).astype(np.int8)
+    top[0] = top[-1] = 0
+    starts, ends = np.flatnonzero(np.diff(top) == 1) + 1, np.flatnonzero(np.diff(top) == -1) + 1
+    corner = np.maximum(below[starts - 1], below[ends]) > 8 * FLAT  # a parabola's next sample is within 4
+    lengths = (ends - starts)[corner]
     return float(lengths[lengths >= 4].sum() / len(samples))
 
 
@@ -682,7 +693,7 @@ class StableFoley:
             self.cavp, clip, look["rate"], look["side"], progress=lambda done: progress("watch", done)
         )
         latents = -(-sample_count(clip.duration, self.rate) // self.codec.config.ratio)
-        envelope = self._envelope(clip, request, settings, sight, latents * self.codec.config.ratio)
+        envelope = self._envelope(clip, request, settings, sight, latents * self.codec.config.ratio, progress)
         window = self.config["window"]
         if settings.window:
             window = max(1, int(settings.window * float(self.latent_rate)))
@@ -715,7 +726,7 @@ class StableFoley:
         return ear.embed_sound(self.clap, sound, "fusion" if quirks["clap_mel"] == "htk" else "clap"), notes
 
     def _envelope(
-        self, clip: Clip, request: SoundRequest, settings: Settings, sight: Track, samples: int
+        self, clip: Clip, request: SoundRequest, settings: Settings, sight: Track, samples: int, progress: Progress
     ) -> Envelope:
         """From a file or recording, a file of onsets, the mapper, or pocket's watcher; in this order."""
         if request.envelope != "auto":
@@ -726,7 +737,7 @@ class StableFoley:
             return Envelope(self._wave(loudness, samples, settings.level), loudness, onsets, "onsets")
         if self.mapper is not None:
             return self._predicted(clip, sight, samples)
-        return self._watched(clip, settings, samples)
+        return self._watched(clip, settings, samples, progress)
 
     def _wave(self, curve: Track, samples: int, level: float, final: bool = False) -> np.ndarray:
         return wave_of_curve(curve, samples, self.rate, final, level, self.config["envelope"])
@@ -771,13 +782,13 @@ class StableFoley:
         wave = np.interp(np.arange(samples) / self.rate, instants, rms.expanded(classes)).astype(np.float32)
         return Envelope(wave, rms_envelope(Track(wave, Fraction(self.rate))))
 
-    def _watched(self, clip: Clip, settings: Settings, samples: int) -> Envelope:
+    def _watched(self, clip: Clip, settings: Settings, samples: int, progress: Progress) -> Envelope:
         """pocket's watcher, trusted as far as pocket trusts it."""
         from synchresis.encoders.watcher import pick, watch
         from synchresis.nn.watcher import load_watcher
         from synchresis.systems.pocket import SURE, UNSURE, WEIGHTS, seen_loudness, sureness
 
-        watched = watch(clip, load_watcher(WEIGHTS / "watcher.safetensors"))
+        watched = watch(clip, load_watcher(WEIGHTS / "watcher.safetensors"), lambda done: progress("watch", done))
         onsets = pick(watched)
         confidence = sureness(watched, onsets)
         if confidence < UNSURE:

@@ -456,6 +456,20 @@ def test_references_that_cannot_be_heard_are_refused(small: StableFoley, clip: P
         assert path.name in str(error.value)
 
 
+def test_what_counts_as_clipped() -> None:
+    """Deep tones and soft sounds do not, in 16 bits either; overdriven ones do, attenuated afterwards too."""
+    t = np.arange(2 * RATE) / RATE
+    noise = np.random.default_rng(0).standard_normal(len(t))
+    for hertz in (20, 50, 110, 440, 3000):
+        tone = np.sin(2 * np.pi * hertz * t)
+        for level in (1.0, 0.5, 0.01):
+            assert stable_foley.flat_share(np.round(level * tone * 32767) / 32768) < 0.001, (hertz, level)
+        for level in (1.0, 0.6):
+            assert stable_foley.flat_share(level * np.clip(3 * tone, -1, 1)) > 0.01, (hertz, level)
+    assert stable_foley.flat_share(noise / np.abs(noise).max()) == 0
+    assert stable_foley.flat_share(np.clip(noise, -0.8, 0.8)) > 0.01
+
+
 def test_of_a_long_reference_the_loudest_stretch_counts(small: StableFoley, tmp_path: Path) -> None:
     """CLAP hears 480000 samples: 10.88 s of 44.1 kHz, played as if it were 48 kHz."""
     noise = np.random.default_rng(0).standard_normal(20 * RATE) * 0.001
