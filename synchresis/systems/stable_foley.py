@@ -682,6 +682,8 @@ class StableFoley:
             raise BadInputError("stable_foley follows one envelope: give --onsets or --envelope, not both")
         settings = settings_of(Settings, request.settings, self.name)
         sampler = sampler_named(settings.sampler, V)
+        if strange := [n for n, v in vars(settings).items() if isinstance(v, float) and not math.isfinite(v)]:
+            raise BadInputError(f"--set {strange[0]}= is no finite number")
         if not 0 <= settings.overlap < 1 or settings.window < 0 or settings.level < 0:
             raise BadInputError("--set overlap= must lie in 0..1 (below 1), window= and level= not be below 0")
         if sampler in ON_SIGMAS and not 0 < settings.sigma_min <= settings.sigma_max:

@@ -510,6 +510,8 @@ def test_wishes_it_cannot_serve(small: StableFoley, clip: Path) -> None:
     for wish, told in (
         ({"prompt": "a dog"}, "no words"),
         ({"settings": {"overlap": "1"}}, "overlap"),
+        ({"settings": {"strength": "nan"}}, "strength"),
+        ({"settings": {"level": "inf"}}, "level"),
         ({"settings": {"sampler": "euler"}}, "euler"),
         ({"settings": {"curve": "loud"}}, "choose from"),
         ({"settings": {"sigma_min": "0"}}, "sigma_min"),
