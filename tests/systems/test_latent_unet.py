@@ -19,6 +19,7 @@ from synchresis.systems.latent_unet import (
     Denoiser,
     Schedule,
     columns,
+    copies,
     latent_count,
     padded,
     pictured,
@@ -134,6 +135,24 @@ def test_remembering_changes_nothing(stock: Any, denoiser: Denoiser) -> None:
         times = torch.full((3,), t)
         expected = stock(noisy(3), times, context, encoder_attention_mask=mask).sample
         torch.testing.assert_close(pictured(denoiser(columns(noisy(3)), times, told), 16), expected, atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_branches_of_guidance_share_what_comes_before_any_context(stock: Any, denoiser: Denoiser) -> None:
+    """Two films, twice each, and the same batch with one latent of the second half changed."""
+    context, mask = padded([torch.zeros(6, CROSS), torch.zeros(6, CROSS), *contexts(4, 6)])
+    told, t = denoiser.prepare(context=context, mask=mask), torch.tensor([900, 10, 900, 10])
+    doubled = noisy(2).repeat(2, 1, 1, 1)
+    other = doubled.clone()
+    other[3, 0, 0, 0] += 1.0
+    for latents in (doubled, other):
+        expected = stock(latents, t, context, encoder_attention_mask=mask).sample
+        torch.testing.assert_close(pictured(denoiser(columns(latents), t, told), 16), expected, atol=2e-5, rtol=0)
+        assert denoiser.shared.copies == 1
+    assert copies(columns(doubled), t) == 2
+    assert copies(columns(other), t) == 1
+    assert copies(columns(doubled), torch.arange(4)) == 1
+    assert copies(columns(doubled)[:3], t[:3]) == 1
 
 
 @torch.no_grad()

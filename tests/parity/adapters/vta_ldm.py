@@ -116,7 +116,7 @@ class _Model:
         self.ear.eval().load_state_dict(case.weights(f"{extractor}clip_text."))
         self.linear.load_state_dict(case.weights(f"{extractor}linear_layer."))
         self.schedule = Schedule.from_dict(config["scheduler_config"])
-        self.bins = 16
+        self.bins = case.io["latents"].shape[-1]
         self.denoiser = Denoiser(self.unet, self.bins)
 
     def predict(self, latents: Tensor, t: Tensor, context: Tensor, mask: Tensor) -> Tensor:
@@ -192,10 +192,10 @@ def trajectory(case: Case) -> None:
         network, noise, schedule, steps=steps, spacing="leading", watch=lambda i, x, clean: before.append(x)
     )
     assert schedule.timesteps(steps, "leading") == io["timesteps"].tolist()
-    after = torch.stack([pictured(x, 16) for x in [*before[1:], final]])
+    after = torch.stack([pictured(x, model.bins) for x in [*before[1:], final]])
     assert (after - io["latents_after_step"]).abs().max() <= 1e-4
-    assert (pictured(final, 16) - io["final_latents"]).abs().max() <= 1e-4
-    mel = codec.mel(pictured(final, 16)[:1])
+    assert (pictured(final, model.bins) - io["final_latents"]).abs().max() <= 1e-4
+    mel = codec.mel(pictured(final, model.bins)[:1])
     assert (mel - io["decoded_mel_0"]).abs().max() <= 2e-4
     sound = audioldm.to_int16(codec.vocoded(mel, tail=True)).int()
     assert (sound - io["wav_int16_0"].int()).abs().max() <= 2
