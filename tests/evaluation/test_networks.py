@@ -46,6 +46,9 @@ MICROSOFT: dict[str, Any] = {
 
 def drawn(module: nn.Module) -> nn.Module:
     randomise(module)
+    for name, param in module.named_parameters():
+        if name.endswith("bias"):  # which randomise leaves as they were drawn
+            nn.init.constant_(param, 0.1)
     return module.eval().requires_grad_(False)
 
 
