@@ -22,7 +22,7 @@ from synchresis.encoders.rms_features import MOTION
 from synchresis.errors import BadInputError
 from synchresis.media import probe, write_film
 from synchresis.nn.rms_mapper import RMSMapper, RMSMapperConfig, save_mapper
-from synchresis.systems import convert, stable_foley
+from synchresis.systems import convert, foley_envelope, stable_foley
 from synchresis.systems.request import SoundRequest
 from synchresis.systems.stable_foley import SIZES, Settings, StableFoley
 from synchresis.systems.weights import Loaded, randomise, write_folder
@@ -395,7 +395,7 @@ def test_the_watcher_leads_where_nothing_else_does(small: StableFoley, clip: Pat
     assert any("nothing that sounds" in note for note in nothing.notes)
     wave = torch.full((nothing.latents * 2048,), -1.0)
     with torch.no_grad():
-        mean, _ = stable_foley.encode_envelope(small.codec, wave)
+        mean, _ = foley_envelope.encode_envelope(small.codec, wave)
     assert torch.equal(small.control(nothing), mean)
 
 
@@ -425,10 +425,10 @@ def test_a_mapper_in_the_system_predicts_the_envelope(small: StableFoley, clip: 
 def test_an_envelope_is_encoded_in_pieces_as_in_one(small: StableFoley) -> None:
     wave = torch.rand(50 * 2048, generator=torch.Generator().manual_seed(0)) * 0.3
     with torch.no_grad():
-        whole = stable_foley.encode_envelope(small.codec, wave, chunk=100)
-        parts = stable_foley.encode_envelope(small.codec, wave, chunk=7)
+        whole = foley_envelope.encode_envelope(small.codec, wave, chunk=100)
+        parts = foley_envelope.encode_envelope(small.codec, wave, chunk=7)
         plain = small.codec.encode(wave.expand(1, 2, -1))
-    assert stable_foley.encoder_reach(small.codec.config) == 9
+    assert foley_envelope.encoder_reach(small.codec.config) == 9
     for a, b, c in zip(whole, parts, plain, strict=True):
         assert torch.allclose(a, b, atol=1e-5)
         assert torch.equal(a, c)
@@ -463,11 +463,11 @@ def test_what_counts_as_clipped() -> None:
     for hertz in (20, 50, 110, 440, 3000):
         tone = np.sin(2 * np.pi * hertz * t)
         for level in (1.0, 0.5, 0.01):
-            assert stable_foley.flat_share(np.round(level * tone * 32767) / 32768) < 0.001, (hertz, level)
+            assert foley_envelope.flat_share(np.round(level * tone * 32767) / 32768) < 0.001, (hertz, level)
         for level in (1.0, 0.6):
-            assert stable_foley.flat_share(level * np.clip(3 * tone, -1, 1)) > 0.01, (hertz, level)
-    assert stable_foley.flat_share(noise / np.abs(noise).max()) == 0
-    assert stable_foley.flat_share(np.clip(noise, -0.8, 0.8)) > 0.01
+            assert foley_envelope.flat_share(level * np.clip(3 * tone, -1, 1)) > 0.01, (hertz, level)
+    assert foley_envelope.flat_share(noise / np.abs(noise).max()) == 0
+    assert foley_envelope.flat_share(np.clip(noise, -0.8, 0.8)) > 0.01
 
 
 def test_of_a_long_reference_the_loudest_stretch_counts(small: StableFoley, tmp_path: Path) -> None:
@@ -476,7 +476,7 @@ def test_of_a_long_reference_the_loudest_stretch_counts(small: StableFoley, tmp_
     noise[6 * RATE : 15 * RATE] *= 200
     path = tmp_path / "long.wav"
     soundfile.write(path, noise, RATE, subtype="FLOAT")
-    sound, notes = stable_foley.reference_sound(path, RATE)
+    sound, notes = foley_envelope.reference_sound(path, RATE)
     assert sound.shape == (1, 480_000)
     assert float(sound.abs().max()) == pytest.approx(1)
     assert any("10.9 s" in note for note in notes)

@@ -12,7 +12,7 @@ from synchresis.encoders.rms_features import MOTION, mapper_features
 from synchresis.errors import BadInputError
 from synchresis.media import probe, write_film
 from synchresis.nn.rms_mapper import RMSMapper, RMSMapperConfig, mapper_config, save_mapper
-from synchresis.systems.stable_foley import LOOK, LOOK_OVERLAP, predicted_classes
+from synchresis.systems.foley_envelope import LOOK, LOOK_OVERLAP, predicted_classes
 from synchresis.timeline import Track, correlation
 from synchresis.timeline import rms_codes as rms
 from synchresis.training.rms_mapper import train_mapper

@@ -18,7 +18,8 @@ from synchresis.nn.cavp import CAVP, CAVPConfig
 from synchresis.nn.control import ControlledDiT
 from synchresis.nn.dit import DiTConfig
 from synchresis.nn.oobleck import Oobleck, OobleckConfig
-from synchresis.systems.stable_foley import Conditions, encode_envelope
+from synchresis.systems.foley_envelope import encode_envelope
+from synchresis.systems.stable_foley import Conditions
 from synchresis.systems.weights import fill
 from synchresis.timeline import rms_codes
 from synchresis.training.rms_mapper import smoothed_cross_entropy
