@@ -1,9 +1,10 @@
 """Training of STA-V2A: the denoiser under its ControlNet, and the onset pretext task beside it.
 
-    loaded = sta_v2a.begin("full", init=T2A_FOLDER, parts={"text": …, "cavp": …, "audioldm": …})
-    examples = [read_example(loaded, film, "a stick on wood"), ...]
-    train_sta_v2a(loaded, examples, steps=100_000, seed=0)
-    write_folder(loaded, Path("sta_v2a"))
+    train_folder(
+        Path("out"), Path("films.jsonl"), init=T2A_FOLDER, parts={"text": …, "cavp": …, "audioldm": …}, steps=100_000
+    )
+
+or step by step `systems.sta_v2a.begin`, `read_example`, `train_sta_v2a`, `systems.weights.write_folder`.
 
 The published trainer was never released (spec section 10). As there: two losses, added; text encoder, CAVP and codec
 frozen; the UNet frozen too unless asked for. Differently: the words are dropped as they are at inference, to the empty
@@ -12,7 +13,8 @@ string, and the picture with a probability of its own, so that it can be guided.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -213,3 +215,60 @@ def train_sta_v2a(
     for network in loaded.components.values():
         network.eval().requires_grad_(True)
     return loaded
+
+
+def read_list(file: Path) -> list[tuple[Path, str]]:
+    """Films and their captions from a file with a JSON object a line, {"video_location": ..., "captions": ...}.
+
+    Those are the names in the authors' lists; places are relative to the file. A line without a caption is a film to
+    learn from without words. Raises BadInputError for a file without any, or a line that is something else.
+    """
+    from synchresis.errors import BadInputError
+
+    found = []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{file} cannot be read: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            told = json.loads(line)
+            found.append((file.parent / told["video_location"], str(told.get("captions") or "")))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            wanted = '{"video_location": FILM, "captions": TEXT}'
+            raise BadInputError(f"{file}, line {number}: should be {wanted}") from error
+    if not found:
+        raise BadInputError(f"{file} names no films")
+    return found
+
+
+def train_folder(
+    out: Path,
+    films: Path,
+    *,
+    size: str = "full",
+    init: Path | None = None,
+    parts: Mapping[str, Path] | None = None,
+    steps: int,
+    seed: int = 0,
+    batch: int = 8,
+    unet_too: bool = False,
+    report: Callable[[int, float], None] | None = None,
+) -> Path:
+    """A system trained on the films of a list (`read_list`), beginning from the prior `init`, written to `out`.
+
+    Raises BadInputError where `out` holds a system, and for a list, prior or parts that cannot be used.
+    """
+    from synchresis.systems.sta_v2a import begin
+    from synchresis.systems.weights import check_new, write_folder
+
+    check_new(out)
+    listed = read_list(films)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        loaded = begin(size, init, parts)
+    examples = [read_example(loaded, film, caption) for film, caption in listed]
+    train_sta_v2a(loaded, examples, steps=steps, seed=seed, batch=batch, unet_too=unet_too, report=report)
+    return write_folder(loaded, out)

@@ -17,7 +17,16 @@ from synchresis.systems.latent_unet import Schedule
 from synchresis.systems.weights import Loaded, write_folder
 from synchresis.timeline import detect_onsets
 from synchresis.training import sta_v2a as training
-from synchresis.training.sta_v2a import Batch, Example, Trainee, batch_losses, batches, read_example, train_sta_v2a
+from synchresis.training.sta_v2a import (
+    Batch,
+    Example,
+    Trainee,
+    batch_losses,
+    batches,
+    read_example,
+    train_folder,
+    train_sta_v2a,
+)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +144,41 @@ def test_the_unet_is_trained_where_asked_and_the_same_twice(begun: Loaded) -> No
     assert digests[0] == digests[1]
     with pytest.raises(ValueError, match="no clips"):
         train_sta_v2a(loaded, [], steps=1)
+
+
+def test_from_a_list_of_films_to_a_folder(begun: Loaded, tmp_path: Path) -> None:
+    import synchresis
+
+    unet: Any = begun.components["unet"]
+    unet.save_pretrained(tmp_path / "t2a" / "unet")
+    for seed in (3, 11):
+        wood = film(seed, size=(64, 64), seconds=2.0, fps=12, kinds=("wood",), ugly=False)
+        write_film(tmp_path / f"{seed}.mp4", wood.frames, wood.fps, wood.sound)
+    films = tmp_path / "films.jsonl"
+    films.write_text('{"video_location": "3.mp4", "captions": "wood"}\n\n{"video_location": "11.mp4"}\n')
+    steps: list[int] = []
+    out = train_folder(
+        tmp_path / "out", films, size="small", init=tmp_path / "t2a", steps=2, batch=2,
+        report=lambda step, loss: steps.append(step),
+    )  # fmt: skip
+    assert steps == [1, 2]
+    system: Any = synchresis.load("sta_v2a", weights=out, device="cpu")
+    assert system.untrained == "small"  # text, CAVP and codec are random
+    assert system.config["unet_source"] == "t2a"
+    kept = system._loaded.components["unet"].state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in unet.state_dict().items())
+    assert system.sound(tmp_path / "3.mp4", prompt="wood", steps=2).samples.shape == (32_000, 1)
+    with pytest.raises(BadInputError, match="already holds"):
+        train_folder(out, films, size="small", steps=1)
+
+
+@pytest.mark.parametrize(("content", "reason"), [("", "names no films"), ("[1]", "line 1"), ("{}", "line 1")])
+def test_lists_that_are_none_are_refused(content: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "films.jsonl").write_text(content)
+    with pytest.raises(BadInputError, match=reason):
+        training.read_list(tmp_path / "films.jsonl")
+    with pytest.raises(BadInputError, match="cannot be read"):
+        training.read_list(tmp_path / "nothing.jsonl")
 
 
 def test_losses_weigh_by_the_noise(begun: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
