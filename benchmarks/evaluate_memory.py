@@ -79,11 +79,8 @@ def main() -> int:
             told = json.loads(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
         own, worker = told["peaks"]
         peaks.append(own + worker)
-        print(
-            f"{told['clips']} clips of {asked.seconds:g} s in {told['seconds']:.0f} s "
-            f"({told['clips'] / told['seconds']:.1f} a second): main process {own:.0f} MB, largest worker {worker:.0f} MB",
-            flush=True,
-        )
+        print(f"{told['clips']} clips of {asked.seconds:g} s in {told['seconds']:.0f} s", end=": ")
+        print(f"main process {own:.0f} MB, largest worker {worker:.0f} MB", flush=True)
     return int(peaks[-1] > 1.15 * peaks[0] + 40)
 
 
