@@ -2,6 +2,7 @@
 
 from .film import write_film
 from .frames import frames
+from .loudness import read_loudness
 from .mux import mux
 from .probe import AudioInfo, Clip, VideoInfo, probe
 from .sound import SoundWriter, read_sound, stream_sound
@@ -14,6 +15,7 @@ __all__ = [
     "frames",
     "mux",
     "probe",
+    "read_loudness",
     "read_sound",
     "stream_sound",
     "write_film",

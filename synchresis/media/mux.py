@@ -144,6 +144,11 @@ def _copy(
         copies[stream.index] = _twin(result, stream, clip, out)
         if stream.type == "audio" and voice:
             copies[stream.index].disposition &= ~av.stream.Disposition.default
+    if out.suffix.lower() == ".avi" and (picture.codec_context.extradata or b"").startswith(b"\x01"):
+        raise BadInputError(
+            f"{out}: {picture.codec_context.name} as {clip.path.suffix} packs it does not go into .avi untouched; "
+            f"take .mkv or {clip.path.suffix}"
+        )
     result.set_chapters(source.chapters())
     result.start_encoding()
     if voice and out.suffix.lower() == ".avi":

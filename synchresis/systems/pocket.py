@@ -31,7 +31,7 @@ from synchresis.diffusion.samplers import euler, linear_times
 from synchresis.diffusion.windows import cut, windowed
 from synchresis.encoders.watcher import Watched, pick, watch
 from synchresis.errors import BadInputError
-from synchresis.media import Clip, read_sound
+from synchresis.media import Clip, read_loudness, read_sound
 from synchresis.nn.mel_vae import MelVAE, MelVAEConfig
 from synchresis.nn.sounder import CELLS, Sounder, SounderConfig, control_tensor, reference_statistics
 from synchresis.nn.watcher import Watcher, load_watcher
@@ -40,7 +40,7 @@ from synchresis.systems.devices import pick_device
 from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of, sound_clip
 from synchresis.systems.weights import place_of
 from synchresis.timeline.envelope import impose_envelope
-from synchresis.timeline.files import quantise_envelope, quantise_onsets, read_envelope, read_onsets
+from synchresis.timeline.files import quantise_envelope, quantise_onsets, read_onsets
 from synchresis.timeline.onsets import Onsets
 from synchresis.timeline.time import sample_count
 from synchresis.timeline.track import Track
@@ -156,7 +156,7 @@ class Pocket:
         if request.onsets is not None:
             onsets = read_onsets(request.onsets)
         if request.envelope != "auto":
-            told = read_envelope(Path(request.envelope))
+            told = read_loudness(request.envelope)
             if told.span.end < clip.duration:
                 notes.append(f"the envelope ends at {float(told.span.end):.2f} s: silence after it")
         if onsets is None and told is None:

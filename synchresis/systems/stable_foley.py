@@ -31,7 +31,7 @@ from synchresis.encoders import cavp as eye
 from synchresis.encoders import clap as ear
 from synchresis.encoders.rms_features import MOTION, mapper_features
 from synchresis.errors import BadInputError
-from synchresis.media import Clip, probe, read_sound
+from synchresis.media import Clip, probe, read_loudness, read_sound
 from synchresis.nn import cavp as cavp_net
 from synchresis.nn.cavp import CAVP, CAVPConfig
 from synchresis.nn.conditioners import NumberConditioner
@@ -55,7 +55,7 @@ from synchresis.systems.weights import KeyReport, Loaded, fill, read_tensors, re
 from synchresis.timeline import Track, sample_count
 from synchresis.timeline import rms_codes as rms
 from synchresis.timeline.envelope import rms_envelope
-from synchresis.timeline.files import read_envelope, read_onsets
+from synchresis.timeline.files import read_onsets
 from synchresis.timeline.onsets import Onsets
 
 # What is published -----------------------------------------------------------------------
@@ -619,7 +619,7 @@ class StableFoley:
     def _given(self, path: Path, duration: Fraction, settings: Settings, samples: int) -> Envelope:
         if path.suffix.lower() == ".npy":
             return self._codes(path, duration, samples)
-        told = read_envelope(path)
+        told = read_loudness(path)
         notes = []
         if told.span.end < duration:
             notes.append(f"the envelope ends at {float(told.span.end):.2f} s: silence after it")

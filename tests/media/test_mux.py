@@ -247,3 +247,11 @@ def test_requests_that_cannot_be_met_write_nothing(corpus, tmp_path, sound):
     assert taken.read_text() == "mine"
     mux(film, sound, taken, overwrite=True)
     assert probe(taken).audio
+
+
+def test_h264_of_an_mp4_is_refused_for_avi(corpus, tmp_path, sound):
+    """Its packets would have to be rewritten: they carry lengths where avi wants start codes."""
+    out = tmp_path / "out.avi"
+    with pytest.raises(BadInputError, match=r"does not go into \.avi untouched; take \.mkv or \.mp4"):
+        mux(corpus("two sounds")[0], sound, out)
+    assert not out.exists()

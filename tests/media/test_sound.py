@@ -5,8 +5,10 @@ import pytest
 from corpus import FILMS, Film, Sound, lag, render, steady
 
 from synchresis.errors import BadInputError
-from synchresis.media import SoundWriter, probe, read_sound, stream_sound
+from synchresis.media import SoundWriter, probe, read_loudness, read_sound, stream_sound
 from synchresis.timeline import Span, sample_count
+from synchresis.timeline.envelope import rms_envelope
+from synchresis.timeline.files import write_envelope
 
 HEARD = [name for name, film in FILMS.items() if film.sounds]
 
@@ -125,3 +127,15 @@ def test_a_writer_refuses_what_it_cannot_write(tmp_path):
         SoundWriter(tmp_path / "a.mp3", 48000)
     with pytest.raises(BadInputError, match="cannot hold FLOAT"):
         SoundWriter(tmp_path / "a.flac", 48000, subtype="FLOAT")
+
+
+def test_the_loudness_of_a_film_is_that_of_its_sound(corpus, tmp_path):
+    path = corpus("two sounds")[0]
+    told = read_loudness(path)
+    assert told.rate == 100
+    np.testing.assert_array_equal(told.values, rms_envelope(read_sound(path), 100).values)
+    drawn = tmp_path / "drawn.csv"
+    write_envelope(drawn, told)
+    np.testing.assert_allclose(read_loudness(drawn).values, told.values, atol=1e-6)
+    with pytest.raises(BadInputError):
+        read_loudness(corpus("no sound")[0])
