@@ -578,6 +578,7 @@ class StaV2a:
 
         It was taught no loudness: the curve is drawn from the onsets, an attack for each that dies away.
         """
+        refuse_blind(clip)
         features = self._look(clip, progress)
         cells = sample_count(clip.duration, self.local.config.onset_rate)
         logits = self.local(self._rows(features), max(cells, 1)).logits[0]
@@ -586,8 +587,6 @@ class StaV2a:
         return onsets, drawn_loudness(onsets, clip.duration), chance
 
     def _look(self, clip: Clip, progress: Progress) -> Track:
-        if clip.video is None or clip.duration <= 0:
-            raise BadInputError(f"{clip.path} has no picture to put a sound to")
         rate, side = self.local.config.rate, self.config["side"]
         return eye.frame_features(self.cavp, clip, rate, side, progress=lambda done: progress("watch", done))
 
@@ -601,8 +600,7 @@ class StaV2a:
 
     def prepare(self, clip: Clip, request: SoundRequest, progress: Progress = quiet) -> StaPlan:
         """Looks at the film with CAVP; the prompt, or the empty one, is read when the sound is made."""
-        if clip.video is None or clip.duration <= 0:
-            raise BadInputError(f"{clip.path} has no picture to put a sound to")
+        refuse_blind(clip)
         refuse_wishes(request)
         settings = settings_of(Settings, request.settings, self.name)
         if settings.video_guidance != 1.0 and not self.config["video_dropped"]:
@@ -687,6 +685,12 @@ class StaV2a:
                 keep = torch.from_numpy(drawn).float()[None].to(self.device)
             found.append(self.pooling(rows[:, first:last], keep=keep))
         return torch.cat(found)
+
+
+def refuse_blind(clip: Clip) -> None:
+    """Raises BadInputError for a clip without a picture."""
+    if clip.video is None or clip.duration <= 0:
+        raise BadInputError(f"{clip.path} has no picture to put a sound to")
 
 
 def refuse_wishes(request: SoundRequest) -> None:
