@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 
 
-def plain_flow(pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """The definition in OpenCV's words. Grey frames uint8 [H, W] -> mean magnitude of the Farneback flow, px [N]."""
+def curve_of(pictures: Iterable[np.ndarray]) -> np.ndarray:
+    """Grey frames uint8 [H, W] -> mean magnitude of the Farneback flow from the frame before, px, float64 [N].
+
+    The first value repeats the second; a single frame gives none. Two equal frames do not have zero flow: OpenCV's
+    estimate is off at the right and lower edge, and that is part of the definition.
+    """
     import cv2
 
     values: list[float] = []
@@ -17,8 +21,7 @@ def plain_flow(pictures: Iterable[np.ndarray]) -> np.ndarray:
     for picture in pictures:
         if before is not None:
             flow = cv2.calcOpticalFlowFarneback(before, picture, None, 0.5, 3, 15, 3, 5, 1.2, 0)
-            magnitude, _ = cv2.cartToPolar(flow[..., 0], flow[..., 1])
-            values.append(float(np.mean(magnitude)))
+            values.append(float(np.mean(cv2.magnitude(flow[..., 0], flow[..., 1]))))
         before = picture
     return np.array([values[0], *values] if values else [], np.float64)
 
@@ -36,24 +39,6 @@ def grey_frames(path: str | Path) -> Iterator[np.ndarray]:
     from synchresis.media import frames
 
     return grey(picture for _, picture in frames(path))
-
-
-def curve_of(pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """The same numbers: where a frame is the one before it again, as in films that were brought to a higher rate, the
-    flow is nothing, to the bit, and is not computed. Grey frames uint8 [H, W] -> px, float64 [N]; one frame gives none.
-    """
-    import cv2
-
-    values: list[float] = []
-    before = None
-    for picture in pictures:
-        if before is not None and np.array_equal(before, picture):
-            values.append(0.0)
-        elif before is not None:
-            flow = cv2.calcOpticalFlowFarneback(before, picture, None, 0.5, 3, 15, 3, 5, 1.2, 0)
-            values.append(float(np.mean(cv2.magnitude(flow[..., 0], flow[..., 1]))))
-        before = picture
-    return np.array([values[0], *values] if values else [], np.float64)
 
 
 def flow_curve(path: str | Path) -> np.ndarray:
