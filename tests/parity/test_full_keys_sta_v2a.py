@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from synchresis.codecs import audioldm
+from synchresis.encoders.text import MT5_LARGE
 from synchresis.errors import BadInputError
-from synchresis.systems import sta_v2a
+from synchresis.systems import sta_v2a, vta_ldm
 from synchresis.systems.weights import fill, taken
 
 from .test_full_keys import published
@@ -92,3 +94,39 @@ def test_the_codec_is_read_whole(networks: dict[str, torch.nn.Module]) -> None:
     assert not report.ignored
     # Beside them the scale of the latents, and statistics of the library's vocoder that nothing uses.
     assert report.read == len(shapes) + 3
+
+
+def test_the_reader_reads_both_files_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From summary.jsonl on, at full size; the tensors show one number each, which takes no memory."""
+    from tokenizers import Tokenizer, models
+
+    def hollow(shapes: Mapping[str, Any], prefix: str = "") -> dict[str, Tensor]:
+        return {
+            prefix + name: torch.zeros((), dtype=value.dtype).expand(value.shape)
+            for name, value in empty(shapes).items()
+        }
+
+    checkpoint = published("sta_v2a/full_keys_audiodiffusion.json")
+    codec = published("sta_v2a/full_keys_vae_vocoder.json")
+    files = {
+        "pytorch_model_2.bin": hollow(checkpoint),
+        "audioldm-s-full.ckpt": hollow(codec, "first_stage_model.") | {"scale_factor": torch.ones(())},
+    }
+    for module in (sta_v2a, vta_ldm):
+        monkeypatch.setattr(module, "read_tensors", lambda path: files[path.name])
+    for name in files:
+        (tmp_path / name).touch()
+    (tmp_path / "summary.jsonl").write_text(json.dumps({"text_encoder_name": "google/mt5-large"}))
+    Tokenizer(models.Unigram([("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)], unk_id=2)).save(
+        str(tmp_path / "tokenizer.json")
+    )
+    (tmp_path / "config.json").write_text(json.dumps(MT5_LARGE | {"model_type": "mt5"}))
+    parts = {"text": tmp_path, "audioldm": tmp_path / "audioldm-s-full.ckpt"}
+    loaded = sta_v2a.read_original(tmp_path / "pytorch_model_2.bin", parts)
+    size = loaded.config["text"]["tokenizer_bytes"]
+    assert loaded.config == sta_v2a.FULL | {"text": MT5_LARGE | {"tokenizer_bytes": size}}
+    of_checkpoint = [report for report in loaded.reports if report.component != "codec"]
+    seen = sum(report.read + sum(report.ignored.values()) for report in of_checkpoint)
+    assert seen == len(checkpoint) + 1  # and the tokenizer
+    for name, network in loaded.components.items():
+        assert not any(value.is_meta for value in network.state_dict().values()), name
