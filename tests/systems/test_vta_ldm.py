@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from audioldm_files import original_of
+from safetensors.torch import save_file
 from torch import Tensor
 
 import synchresis
@@ -391,6 +392,28 @@ def test_a_variant_begins_with_the_networks_of_others(published: Loaded, tmp_pat
         module.begin("tiny-cavp", {})
     with pytest.raises(BadInputError, match="no variant"):
         module.begin("huge", parts)
+
+
+@pytest.mark.usefixtures("small_codec")
+def test_a_variant_with_words_begins_with_all_of_clip(published: Loaded, tmp_path: Path, monkeypatch: Any) -> None:
+    folder = write_published(tmp_path / "published", published)
+    place = tmp_path / "clip"
+    place.mkdir()
+    whole = dict(published.components["encoder"].state_dict())
+    for name, value in published.components["text"].state_dict().items():
+        if name.startswith("tower."):
+            whole[name.removeprefix("tower.")] = value
+    save_file(whole | {"logit_scale": torch.ones(())}, place / "model.safetensors")
+    sizes = EYE["network"]
+    described = {"model_type": "clip", "vision_config": sizes, "projection_dim": sizes["projection_dim"]}
+    (place / "config.json").write_text(json.dumps(described))
+    (place / "tokenizer.json").write_text(clip_text.plain_tokenizer())
+    monkeypatch.setitem(SIZES, "tiny-text", config_of("small-text"))
+    begun = module.begin("tiny-text", {"encoder": place, "text": place, "audioldm": folder})
+    for component in ("encoder", "text", "codec"):
+        expected = published.components[component].state_dict()
+        assert all(torch.equal(v, expected[n]) for n, v in begun.components[component].state_dict().items()), component
+    assert [report.component for report in begun.reports] == ["encoder", "codec", "text"]
 
 
 def same_unet(first: Loaded, second: Loaded) -> bool:
