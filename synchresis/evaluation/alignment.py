@@ -98,14 +98,13 @@ class Null:
 
 def shift_null(score: Callable[[np.ndarray], float | None], times: np.ndarray, duration: float) -> Null:
     """`score` of the times rotated within [0, duration): density and spacing stay, timing goes."""
-    scores = []
-    for shift in shift_times(duration):
-        value = score(np.sort((np.asarray(times) + shift) % duration))
-        if value is not None:
-            scores.append(value)
-    if not scores:
-        return Null(None, None)
-    return Null(float(np.mean(scores)), float(np.std(scores)))
+    return null_over(lambda shift: score(np.sort((np.asarray(times) + shift) % duration)), duration)
+
+
+def null_over(score: Callable[[float], float | None], duration: float) -> Null:
+    """The null of whatever can be rotated by a number of seconds and scored."""
+    values = [value for shift in shift_times(duration) if (value := score(float(shift))) is not None]
+    return Null(float(np.mean(values)), float(np.std(values))) if values else Null(None, None)
 
 
 # ------------------------------------------------------------------------------------ CondFoleyGen
@@ -164,16 +163,30 @@ def onset_score(
     the one with the highest |wave|. It stops when all generated ones are taken: later references do not enter AP. With
     nothing generated AP is 1. Where the original fails: both empty give 1 and 1; see `onset_confidences` for the other.
     """
-    if len(generated) == 0 and len(reference) == 0:
-        return OnsetScore(1.0, 1.0, ())
+    return matched(*kept_onsets(wave, generated, rate), reference, window * rate)
+
+
+def kept_onsets(
+    wave: np.ndarray, generated: np.ndarray, rate: int = 22_050
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The onsets that survive suppression (samples, in time), their confidences, and |wave| at each of them."""
     level, confidences = onset_confidences(wave, generated)
     kept, scores = suppressed(generated, confidences, rate)
+    return kept, scores, level[kept]
+
+
+def matched(
+    kept: np.ndarray, scores: np.ndarray, heights: np.ndarray, reference: np.ndarray, reach: float
+) -> OnsetScore:
+    """`onset_score` from `kept_onsets`; reach in samples."""
+    if len(kept) == 0 and len(reference) == 0:
+        return OnsetScore(1.0, 1.0, ())
     hits = np.zeros(len(kept), np.int64)
     missed = 0
     for onset in reference:
-        free = np.flatnonzero((np.abs(kept - onset) < window * rate) & (hits == 0))
+        free = np.flatnonzero((np.abs(kept - onset) < reach) & (hits == 0))
         if len(free):
-            hits[free[int(np.argmax(level[kept[free]]))]] = 1
+            hits[free[int(np.argmax(heights[free]))]] = 1
         else:
             missed += 1
         if hits.all():

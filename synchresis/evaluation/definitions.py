@@ -111,6 +111,7 @@ DEFINITIONS: dict[str, Definition] = {
             disagreements="a second variant uses 0.3 s and annotations as reference; some tables print percent",
             published=("CondFoleyGen, delta 0.1 s",),
             metrics=("OnsetAcc",),
+            null=True,
         ),
         Definition(
             "onset-ap/condfoleygen",
@@ -124,6 +125,7 @@ DEFINITIONS: dict[str, Definition] = {
             disagreements="1 where nothing was generated; references after the last match do not count",
             published=("CondFoleyGen, delta 0.1 s",),
             metrics=("OnsetAP",),
+            null=True,
         ),
         Definition(
             "onset-count/condfoleygen",
@@ -193,6 +195,7 @@ DEFINITIONS: dict[str, Definition] = {
             "Pearson correlation of the RMS per 10 ms; not scored where one is constant",
             "higher",
             _PAIR,
+            null=True,
         ),
         Definition(
             "envelope-lag/100hz",

@@ -223,15 +223,17 @@ def work(task: Task) -> list[Record]:
         if not todo and features.exists() and (drawing.exists() or not task.draw):
             continue
         pair = Pair(take, true)
-        record |= {"key": key, "hashes": hashes, "scores": measure(pair, todo), "duration": pair.duration}
-        if take.sounds:
-            keep_features(take, task.cache)
-        if true and true.sounds:
-            keep_features(true, task.cache)
-        if task.draw:
-            from synchresis.evaluation.drawing import draw
+        try:
+            record |= {"key": key, "hashes": hashes, "scores": measure(pair, todo), "duration": pair.duration}
+            for material in (take, true):
+                if material is not None and material.sounds:
+                    keep_features(material, task.cache)
+            if task.draw:
+                from synchresis.evaluation.drawing import draw
 
-            keep(drawing, draw(pair))
+                keep(drawing, draw(pair))
+        except BadInputError as error:  # a picture that breaks off, for instance, shows only when it is looked at
+            record = {"id": task.id, "system": system, "failed": str(error)}
         records.append(record)
     return records
 

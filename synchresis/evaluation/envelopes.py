@@ -43,18 +43,18 @@ def tfoley_power(wave: np.ndarray) -> np.ndarray:
     return np.square(np.asarray(wave, np.float64))
 
 
-def sfoley_envelope(wave: np.ndarray) -> np.ndarray:
+def sfoley_envelope(wave: np.ndarray, window: int = SFOLEY_WINDOW, box: int = SFOLEY_BOX) -> np.ndarray:
     """Stable-Foley's control curve of a wave [..., T] at 44 100 Hz, each channel for itself. [..., T].
 
-    Root of the mean square of the last 10 000 samples (silence before the first), then the mean of 2 000 around: it
+    Root of the mean square of the last `window` samples (silence before the first), then the mean of `box` around: it
     lags by about 113 ms.
     """
-    return _box(moving_rms(wave), SFOLEY_BOX // 2, SFOLEY_BOX // 2 - 1, SFOLEY_BOX)
+    return _box(moving_rms(wave, window), box // 2, box - box // 2 - 1, box)
 
 
-def moving_rms(wave: np.ndarray) -> np.ndarray:
-    """Root of the mean square of the last 10 000 samples, silence before the first. [..., T]."""
-    power = _box(np.square(np.asarray(wave, np.float64)), SFOLEY_WINDOW - 1, 0, SFOLEY_WINDOW)
+def moving_rms(wave: np.ndarray, window: int = SFOLEY_WINDOW) -> np.ndarray:
+    """Root of the mean square of the last `window` samples, silence before the first. [..., T]."""
+    power = _box(np.square(np.asarray(wave, np.float64)), window - 1, 0, window)
     return np.sqrt(np.maximum(power, 0.0))
 
 

@@ -117,8 +117,23 @@ def _onset_f1(pair: Pair) -> Score:
     return scored(score(times), null=alignment.shift_null(score, times, pair.duration), events=len(times))
 
 
-def _condfoley(pair: Pair) -> alignment.OnsetScore:
-    return alignment.onset_score(pair.take.wave, pair.take.firm_onsets, pair.reference.firm_onsets)
+def _condfoley(read: Callable[[alignment.OnsetScore], float]) -> Callable[[Pair], Score]:
+    """Accuracy or AP; for the null the kept onsets are rotated together with their confidences."""
+
+    def measure(pair: Pair) -> Score:
+        kept, confidences, heights = alignment.kept_onsets(pair.take.wave, pair.take.firm_onsets)
+        length = max(1, round(pair.duration * 22_050))
+
+        def score(shift: float) -> float:
+            moved = (kept + round(shift * 22_050)) % length
+            order = np.argsort(moved, kind="stable")
+            found = moved[order], confidences[order], heights[order]
+            return read(alignment.matched(*found, pair.reference.firm_onsets, 0.1 * 22_050))
+
+        value = read(alignment.matched(kept, confidences, heights, pair.reference.firm_onsets, 0.1 * 22_050))
+        return scored(value, null=alignment.null_over(score, pair.duration), events=len(kept))
+
+    return measure
 
 
 def _onset_lag(pair: Pair) -> Score:
@@ -156,8 +171,13 @@ def _sfoley(pair: Pair) -> Score:
 
 def _envelope_correlation(pair: Pair) -> Score:
     n = min(len(pair.take.level), len(pair.reference.level))
-    value = envelopes.pearson(pair.take.level[:n], pair.reference.level[:n])
-    return scored(value, "one of the sounds has a constant level")
+    made, true = pair.take.level[:n], pair.reference.level[:n]
+
+    def score(shift: float) -> float | None:
+        return envelopes.pearson(np.roll(made, round(shift * 100)), true)
+
+    null = alignment.null_over(score, n / 100)
+    return scored(envelopes.pearson(made, true), "one of the sounds has a constant level", null)
 
 
 def _envelope_lag(pair: Pair) -> Score:
@@ -211,8 +231,8 @@ CLIP_METRICS: dict[str, Callable[[Pair], Score]] = {
     "av-align/sta-v2a": _av_align(0.1, above=True, one_to_one=False),
     "aa-align/sta-v2a": _aa_align(one_to_one=False),
     "aa-align/one-to-one": _aa_align(one_to_one=True),
-    "onset-acc/condfoleygen": lambda pair: scored(_condfoley(pair).accuracy),
-    "onset-ap/condfoleygen": lambda pair: scored(_condfoley(pair).ap),
+    "onset-acc/condfoleygen": _condfoley(lambda score: score.accuracy),
+    "onset-ap/condfoleygen": _condfoley(lambda score: score.ap),
     "onset-count/condfoleygen": lambda pair: scored(len(pair.take.firm_onsets) == len(pair.reference.firm_onsets)),
     "onset-f1/50ms": _onset_f1,
     "onset-lag/strength": _onset_lag,

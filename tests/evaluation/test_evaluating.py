@@ -311,3 +311,32 @@ def test_a_network_of_a_small_size_scores(
     again = evaluate([good, late], true, wanted, places, out, workers=1)
     assert Small.calls == calls
     assert again.summary() == report.summary()
+
+
+def test_a_film_that_breaks_when_looked_at_is_named_and_the_run_goes_on(
+    folders: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synchresis.evaluation import clips
+
+    honest = clips.look
+
+    def breaks(clip):
+        if clip.path.stem == "clip1":
+            raise BadInputError(f"{clip.path}: its picture cannot be decoded")
+        return honest(clip)
+
+    monkeypatch.setattr(clips, "look", breaks)
+    true, good, _ = folders
+    system = evaluate([good], true, ["av-align/2025"], workers=1).systems[0]
+    assert [record["id"] for record in system.records] == ["clip0", "clip2"]
+    assert "clip1.mp4: its picture cannot be decoded" in system.failed[0]["failed"]
+
+
+def test_every_score_of_timing_has_its_null(folders: tuple[Path, Path, Path]) -> None:
+    true, good, _ = folders
+    system = evaluate([good], true, ["offline"], workers=1).systems[0]
+    timed = {d.id for d in DEFINITIONS.values() if d.null}
+    assert {d.id for d in DEFINITIONS.values() if d.group == "alignment"} <= timed
+    assert timed <= system.nulls.keys()
+    for name in timed:
+        assert system.nulls[name]["excess"] > 0, name

@@ -55,7 +55,7 @@ def frechet_kernel(case: Case) -> None:
         }
         for key, value in wanted.items():
             if key.startswith(("fd.", "fvd_formula.")) and key not in FLOAT32:
-                close(distance, value, **(same if name != "offset" else {"relative": 2e-5}))
+                close(distance, value, relative=1e-4, absolute=1e-4)  # other routes to the same number
             elif key.startswith(("kid_mean.", "kid_std.")) and name != "offset":
                 close(mean if "mean" in key else deviation, value, relative=2e-5, absolute=1e-6)
             elif key.startswith("poly_mmd_first_m"):
@@ -260,10 +260,12 @@ def envelope_cases(case: Case) -> None:
             for wave, side in zip(waves, ("target", "gen"), strict=True):
                 smooth = envelopes.tfoley_envelope(wave)
                 assert np.abs(smooth - given[f"tfoley.{i}.{side}_env_smoothed"]).max() < 1e-6
-    stride = expected["stable_foley"]["saved_stride"]
-    curves = [envelopes.sfoley_envelope(given[name]) for name in ("sfoley.wave", "sfoley.wave_b")]
+    told = expected["stable_foley"]
+    stride, window, box = told["saved_stride"], told["rms_window"], told["low_pass_window"]
+    curves = [envelopes.sfoley_envelope(given[name], window, box) for name in ("sfoley.wave", "sfoley.wave_b")]
     assert np.abs(curves[0][..., ::stride] - given["sfoley.low_pass"]).max() < 1e-6
-    assert np.abs(envelopes.moving_rms(given["sfoley.wave"])[..., ::stride] - given["sfoley.window_rms"]).max() < 1e-6
+    moving = envelopes.moving_rms(given["sfoley.wave"], window)
+    assert np.abs(moving[..., ::stride] - given["sfoley.window_rms"]).max() < 1e-6
     close(envelopes.e_l1(*curves), expected["e_l1.stable_foley_envelope"], absolute=1e-6)
     each = [envelopes.e_l1(a, b) for a, b in zip(given["env.a"], given["env.b"], strict=True)]
     wanted = expected["e_l1.on_given_envelopes"]
@@ -438,7 +440,7 @@ def check_tempotokens(
     wanted: dict[str, Any], curve: np.ndarray, sound: np.ndarray | None, rate: int, strength: np.ndarray | None = None
 ) -> None:
     if "flow" in wanted:
-        assert np.abs(curve - wanted["flow"]).max() < 2e-5
+        assert np.abs(curve - wanted["flow"]).max() < 1e-6
     if sound is not None:
         strength = onsets.onset_strength(onsets.resampled(sound, rate))
         assert np.abs(strength - wanted["onset_env"]).max() < 2e-3
