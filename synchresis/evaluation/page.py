@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from html import escape
+from itertools import chain
 from pathlib import Path
 
 from synchresis.evaluation.definitions import DEFINITIONS
@@ -47,13 +49,12 @@ def write_page(report: Report, folder: Path) -> Path:
         *(f"<p class='warning'>{escape(s.name)}: {escape(w)}</p>" for s in report.systems for w in s.warnings),
         means_table(report),
         missing_list(report),
-        clip_list(report, folder / "cache"),
-        definitions_list(report),
-        "</body></html>",
     ]
     path = folder / "index.html"
-    with written_beside(path) as part:
-        part.write_text("\n".join(parts))
+    with written_beside(path) as part, part.open("w") as file:
+        last = (definitions_list(report), "</body></html>")
+        for piece in chain(parts, clip_list(report, folder / "cache"), last):
+            file.write(piece + "\n")
     return path
 
 
@@ -127,7 +128,8 @@ def badness(record: Record, name: str | None) -> float:
     return value if name and DEFINITIONS[name].direction == "lower" else -value
 
 
-def clip_list(report: Report, cache: Path) -> str:
+def clip_list(report: Report, cache: Path) -> Iterator[str]:
+    """The clips one by one, so that not all their drawings are in memory."""
     name = order(report)
     takes = sorted(
         ((system, record) for system in report.systems for record in system.records),
@@ -140,7 +142,9 @@ def clip_list(report: Report, cache: Path) -> str:
     )
     if len(takes) > MOST:
         title += f"<p class='quiet'>The worst {MOST} of {len(takes)}; the rest is in the JSONL files.</p>"
-    return title + "".join(article(system, record, cache) for system, record in takes[:MOST])
+    yield title
+    for system, record in takes[:MOST]:
+        yield article(system, record, cache)
 
 
 def article(system: System, record: Record, cache: Path) -> str:
