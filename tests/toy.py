@@ -14,8 +14,9 @@ from torch import nn
 
 from synchresis.errors import BadInputError
 from synchresis.media import Clip
-from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of, sound_clip
-from synchresis.systems.weights import Loaded, fill, read_tensors, report_line, skeleton, taken
+from synchresis.systems.published import Published
+from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of
+from synchresis.systems.weights import Loaded, fill, read_tensors, skeleton, taken
 from synchresis.timeline import Track, sample_count
 from synchresis.timeline.onsets import Onsets
 
@@ -86,18 +87,9 @@ class Plan:
     rate: int = 16000
 
 
-class Toy:
+class Toy(Published):
     name = "toy"
     rate = 16000
-
-    def __init__(self, loaded: Loaded, device: str) -> None:
-        self.loaded, self.device = loaded, device
-        self.weights_hash, self.untrained, self.key_report = loaded.digest, loaded.untrained, report_line(loaded)
-
-    sound = sound_clip
-
-    def watch(self, clip: Clip, progress: Progress = quiet) -> tuple[Onsets, Track, Any]:
-        raise BadInputError("toy does not watch; use --system pocket")
 
     def prepare(self, clip: Clip, request: SoundRequest, progress: Progress = quiet) -> Plan:
         return Plan(clip.duration, request.seed, settings_of(Settings, request.settings, self.name))

@@ -7,11 +7,13 @@ that noise and windows go along time. Sources: VTA-LDM spec sections 5 and 6, ST
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from synchresis.codecs import audioldm
 from synchresis.codecs.audioldm import HOP, RATE, MelCodec
 from synchresis.diffusion import samplers
 from synchresis.diffusion.noise import Noise
@@ -27,6 +30,7 @@ from synchresis.diffusion.objectives import Network
 from synchresis.diffusion.unipc import unipc
 from synchresis.errors import BadInputError
 from synchresis.systems.request import Progress, quiet
+from synchresis.systems.weights import KeyReport, fill, read_tensors
 from synchresis.timeline import sample_count
 
 WINDOW, OVERLAP = 256, 64     # latents: the trained 10.24 s, and what neighbouring windows share
@@ -45,6 +49,32 @@ SD_21: dict[str, Any] = {
     "prediction_type": "v_prediction",
     "steps_offset": 1,
 }
+
+# Published files ---------------------------------------------------------------------------------------
+
+
+def fill_codec(codec: nn.Module, file: Path) -> KeyReport:
+    """Reads `audioldm-s-full.ckpt`, given by itself or by its folder, into a `MelCodec`."""
+    file = file / "audioldm-s-full.ckpt" if file.is_dir() else file
+    if not file.is_file():
+        raise BadInputError(
+            f"{file} is not there: the codec is in audioldm-s-full.ckpt, which lies in the later uploads of "
+            "ariesssxu/vta-ldm-clip4clip-v-large; say where with --part audioldm=FILE"
+        )
+    named = audioldm.original_checkpoint(read_tensors(file), file)
+    return fill(codec, named, component="codec", source=file, ignored=audioldm.ELSEWHERE)
+
+
+def summary(file: Path) -> dict[str, Any]:
+    """The training arguments: the first line of summary.jsonl."""
+    try:
+        arguments = json.loads(file.read_text(encoding="utf-8").splitlines()[0])
+        if not isinstance(arguments, dict):
+            raise ValueError("its first line is no JSON object")
+    except (OSError, ValueError, IndexError) as error:
+        raise BadInputError(f"{file} does not hold the training arguments: {error}") from error
+    return arguments
+
 
 # Noise levels ---------------------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ from synchresis.media import Clip
 from synchresis.nn.conditioners import Conditioners, Routing, whole
 from synchresis.nn.dit import DiT, DiTConfig
 from synchresis.nn.oobleck import Oobleck, OobleckConfig
-from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of, sound_clip
+from synchresis.systems.published import Published, need_picture
+from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of
 from synchresis.systems.stable_audio import (
     SAMPLERS,
     layout_of,
@@ -45,7 +46,7 @@ from synchresis.systems.stable_audio import (
     sound_blocks,
     weights_file,
 )
-from synchresis.systems.weights import Loaded, fill, read_tensors, report_line, skeleton, taken
+from synchresis.systems.weights import Loaded, fill, read_tensors, skeleton, taken
 from synchresis.timeline import Track, as_fraction, sample_count
 from synchresis.timeline.onsets import Onsets
 
@@ -350,16 +351,13 @@ class LovaPlan:
     told: Track | None = None
 
 
-class Lova:
+class Lova(Published):
     """Sound for a film of any length. Load with `synchresis.load("lova", weights=…, parts={"clip": …})`."""
 
     name = "lova"
 
     def __init__(self, loaded: Loaded, device: str) -> None:
-        self._loaded = loaded
-        self.device = device
-        for network in loaded.components.values():
-            network.eval().to(device)
+        super().__init__(loaded, device)
         self.denoiser: DiT = loaded.components["denoiser"]  # type: ignore[assignment]
         self.codec: Oobleck = loaded.components["codec"]  # type: ignore[assignment]
         self.clip = loaded.components["clip"]
@@ -375,29 +373,11 @@ class Lova:
         self.picture = picture_of(model["conditioning"])
         self.latent_scale = float(model["pretransform"].get("scale", 1.0))
 
-    @property
-    def weights_hash(self) -> str:
-        return self._loaded.digest
-
-    @property
-    def untrained(self) -> str | None:
-        return self._loaded.untrained
-
-    @property
-    def key_report(self) -> str | None:
-        return report_line(self._loaded)
-
-    sound = sound_clip
-
-    def watch(self, clip: Clip, progress: Progress = quiet) -> tuple[Onsets, Track, Any]:
-        raise BadInputError("lova does not watch: it hears no onsets in a picture; use --system pocket")
-
     # What to make
 
     def prepare(self, clip: Clip, request: SoundRequest, progress: Progress = quiet) -> LovaPlan:
         """Looks at the film with CLIP, and settles in how many windows it is denoised."""
-        if clip.video is None or clip.duration <= 0:
-            raise BadInputError(f"{clip.path} has no picture to put a sound to")
+        need_picture(clip)
         given = {"--prompt": request.prompt, "--like": request.like, "--onsets": request.onsets}
         given["--envelope"] = None if request.envelope == "auto" else request.envelope
         if wishes := [option for option, value in given.items() if value is not None]:

@@ -37,7 +37,8 @@ from synchresis.nn.sounder import CELLS, Sounder, SounderConfig, control_tensor,
 from synchresis.nn.watcher import Watcher, load_watcher
 from synchresis.nn.words import split_words, word_parts
 from synchresis.systems.devices import pick_device
-from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of, sound_clip
+from synchresis.systems.published import need_picture, sound_clip
+from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of
 from synchresis.systems.weights import place_of
 from synchresis.timeline.envelope import impose_envelope
 from synchresis.timeline.files import quantise_envelope, quantise_onsets, read_onsets
@@ -148,8 +149,7 @@ class Pocket:
 
     def prepare(self, clip: Clip, request: SoundRequest, progress: Progress = quiet) -> PocketPlan:
         """Look at the clip, read the request's files, and decide what leads: onsets, loudness, or the prompt."""
-        if clip.video is None or clip.duration <= 0:
-            raise BadInputError(f"{clip.path} has no picture to put a sound to")
+        need_picture(clip)
         settings_of(Settings, request.settings, self.name)
         notes: list[str] = []
         onsets = told = hint = watched = None

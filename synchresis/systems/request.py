@@ -158,42 +158,9 @@ class System(Protocol):
         ...
 
     def sound(self, clip: str | Path, **wishes: Any) -> Take:
-        """`sound_clip`."""
+        """A `synchresis.delivery.produce.Take`; see `synchresis.systems.published.sound_clip`."""
         ...
 
     def watch(self, clip: Clip, progress: Progress = quiet) -> tuple[Onsets, Track, Any]:
         """Onsets, loudness (100 Hz, linear RMS) and everything else that it sees in the picture."""
         ...
-
-
-def sound_clip(
-    system: System,
-    clip: str | Path,
-    *,
-    prompt: str | None = None,
-    like: str | Path | None = None,
-    envelope: str | Path = "auto",
-    onsets: str | Path | None = None,
-    seed: int = 0,
-    steps: int | None = None,
-    guidance: float | None = None,
-    progress: Progress = quiet,
-    **settings: Any,
-) -> Take:
-    """A sound for a clip: the `sound` method of every system. The options are those of `SoundRequest`.
-
-    Raises BadInputError for a clip, file, option or setting that cannot be used.
-    """
-    from synchresis.delivery.produce import make_take
-
-    request = SoundRequest(
-        prompt=prompt,
-        like=None if like is None else Path(like),
-        envelope=str(envelope),
-        onsets=None if onsets is None else Path(onsets),
-        seed=seed,
-        steps=steps,
-        guidance=guidance,
-        settings={name: str(value) for name, value in settings.items()},
-    )
-    return make_take(system, clip, request, progress)

@@ -48,15 +48,17 @@ from synchresis.systems.latent_unet import (
     WINDOW,
     Schedule,
     columns,
+    fill_codec,
     latent_count,
     pictured,
     remember,
     sample,
     sound_blocks,
+    summary,
 )
-from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of, sound_clip
-from synchresis.systems.vta_ldm import fill_codec, summary
-from synchresis.systems.weights import KeyReport, Loaded, fill, randomise, read_tensors, report_line, skeleton, taken
+from synchresis.systems.published import Published, need_picture
+from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of
+from synchresis.systems.weights import KeyReport, Loaded, fill, randomise, read_tensors, skeleton, taken
 from synchresis.timeline import Onsets, Track, pick_peaks, sample_count
 
 GUIDANCE = 3.0
@@ -532,20 +534,16 @@ class StaPlan:
     told: Track | None = None
 
 
-class StaV2a:
+class StaV2a(Published):
     """Sound for a picture and words. Load with `synchresis.load("sta_v2a", weights=…, parts={"text": …})`."""
 
     name = "sta_v2a"
     rate = RATE
 
     def __init__(self, loaded: Loaded, device: str) -> None:
-        self._loaded = loaded
-        self.config = loaded.config
+        super().__init__(loaded, device)
         self.quirks: dict[str, bool] = loaded.config["quirks"]
-        self.device = device
         networks: dict[str, Any] = loaded.components
-        for network in networks.values():
-            network.eval().to(device)
         self.local: LocalBranch = networks["local"]
         self.pooling: AttentivePooling | None = networks.get("pooling")
         self.text: TextEncoder = networks["text"]
@@ -556,20 +554,6 @@ class StaV2a:
             networks["unet"], networks["control"], self.codec.bins, self.quirks["controlnet_sees_padding"]
         )
 
-    @property
-    def weights_hash(self) -> str:
-        return self._loaded.digest
-
-    @property
-    def untrained(self) -> str | None:
-        return self._loaded.untrained
-
-    @property
-    def key_report(self) -> str | None:
-        return report_line(self._loaded)
-
-    sound = sound_clip
-
     # Watching
 
     @torch.no_grad()
@@ -578,7 +562,7 @@ class StaV2a:
 
         It was taught no loudness: the curve is drawn from the onsets, an attack for each that dies away.
         """
-        refuse_blind(clip)
+        need_picture(clip)
         features = self._look(clip, progress)
         cells = sample_count(clip.duration, self.local.config.onset_rate)
         logits = self.local(self._rows(features), max(cells, 1)).logits[0]
@@ -600,7 +584,7 @@ class StaV2a:
 
     def prepare(self, clip: Clip, request: SoundRequest, progress: Progress = quiet) -> StaPlan:
         """Looks at the film with CAVP; the prompt, or the empty one, is read when the sound is made."""
-        refuse_blind(clip)
+        need_picture(clip)
         refuse_wishes(request)
         settings = settings_of(Settings, request.settings, self.name)
         if settings.video_guidance != 1.0 and not self.config["video_dropped"]:
@@ -685,12 +669,6 @@ class StaV2a:
                 keep = torch.from_numpy(drawn).float()[None].to(self.device)
             found.append(self.pooling(rows[:, first:last], keep=keep))
         return torch.cat(found)
-
-
-def refuse_blind(clip: Clip) -> None:
-    """Raises BadInputError for a clip without a picture."""
-    if clip.video is None or clip.duration <= 0:
-        raise BadInputError(f"{clip.path} has no picture to put a sound to")
 
 
 def refuse_wishes(request: SoundRequest) -> None:

@@ -40,7 +40,8 @@ from synchresis.nn.dit import DiTConfig
 from synchresis.nn.oobleck import Oobleck, OobleckConfig
 from synchresis.nn.rms_mapper import RMSMapper, RMSMapperConfig, mapper_config
 from synchresis.systems.foley_envelope import encode_envelope, predicted_classes, reference_sound, struck, wave_of_curve
-from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of, sound_clip
+from synchresis.systems.published import Published, need_picture
+from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of
 from synchresis.systems.stable_audio import (
     ON_SIGMAS,
     SAMPLERS,
@@ -51,7 +52,7 @@ from synchresis.systems.stable_audio import (
     sound_blocks,
     weights_file,
 )
-from synchresis.systems.weights import KeyReport, Loaded, fill, read_tensors, report_line, skeleton, taken
+from synchresis.systems.weights import KeyReport, Loaded, fill, read_tensors, skeleton, taken
 from synchresis.timeline import Track, sample_count
 from synchresis.timeline import rms_codes as rms
 from synchresis.timeline.envelope import rms_envelope
@@ -503,17 +504,13 @@ class FoleyPlan:
     notes: list[str]
 
 
-class StableFoley:
+class StableFoley(Published):
     """Sound for a picture under an envelope. Load with `synchresis.load("stable_foley", weights=…, parts={…})`."""
 
     name = "stable_foley"
 
     def __init__(self, loaded: Loaded, device: str) -> None:
-        self._loaded = loaded
-        self.device = device
-        self.config = loaded.config
-        for network in loaded.components.values():
-            network.eval().to(device)
+        super().__init__(loaded, device)
         parts = loaded.components
         self.denoiser: ControlledDiT = parts["denoiser"]  # type: ignore[assignment]
         self.codec: Oobleck = parts["codec"]  # type: ignore[assignment]
@@ -525,29 +522,11 @@ class StableFoley:
         self.rate: int = loaded.config["sample_rate"]
         self.latent_rate = Fraction(self.rate, self.codec.config.ratio)
 
-    @property
-    def weights_hash(self) -> str:
-        return self._loaded.digest
-
-    @property
-    def untrained(self) -> str | None:
-        return self._loaded.untrained
-
-    @property
-    def key_report(self) -> str | None:
-        return report_line(self._loaded)
-
-    sound = sound_clip
-
-    def watch(self, clip: Clip, progress: Progress = quiet) -> tuple[Onsets, Track, Any]:
-        raise BadInputError("stable_foley does not watch: it follows an envelope; use --system pocket")
-
     # What to make
 
     def prepare(self, clip: Clip, request: SoundRequest, progress: Progress = quiet) -> FoleyPlan:
         """Looks at the film, hears the reference, and finds the envelope that is to lead."""
-        if clip.video is None or clip.duration <= 0:
-            raise BadInputError(f"{clip.path} has no picture to put a sound to")
+        need_picture(clip)
         if request.prompt is not None:
             raise BadInputError("stable_foley takes no words: say how it should sound by --like FILE")
         if request.onsets is not None and request.envelope != "auto":

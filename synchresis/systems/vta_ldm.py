@@ -44,20 +44,21 @@ from synchresis.systems.latent_unet import (
     WINDOW,
     Denoiser,
     Schedule,
+    fill_codec,
     latent_count,
     padded,
     sample,
     sound_blocks,
+    summary,
 )
-from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of, sound_clip
+from synchresis.systems.published import Published, need_picture
+from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of
 from synchresis.systems.video_weights import read as read_encoder
 from synchresis.systems.video_weights import weights_in
 from synchresis.systems.weights import (
-    KeyReport,
     Loaded,
     fill,
     read_tensors,
-    report_line,
     skeleton,
     taken,
 )
@@ -260,29 +261,6 @@ def read_original(path: Path, parts: dict[str, Path]) -> Loaded:
     return Loaded("vta_ldm", config, networks, reports)
 
 
-def fill_codec(codec: nn.Module, file: Path) -> KeyReport:
-    """Reads `audioldm-s-full.ckpt`, given by itself or by its folder, into a `MelCodec`."""
-    file = file / "audioldm-s-full.ckpt" if file.is_dir() else file
-    if not file.is_file():
-        raise BadInputError(
-            f"{file} is not there: the codec is in audioldm-s-full.ckpt, which lies in the later uploads of "
-            "ariesssxu/vta-ldm-clip4clip-v-large; say where with --part audioldm=FILE"
-        )
-    named = audioldm.original_checkpoint(read_tensors(file), file)
-    return fill(codec, named, component="codec", source=file, ignored=audioldm.ELSEWHERE)
-
-
-def summary(file: Path) -> dict[str, Any]:
-    """The training arguments: the first line of summary.jsonl."""
-    try:
-        arguments = json.loads(file.read_text(encoding="utf-8").splitlines()[0])
-        if not isinstance(arguments, dict):
-            raise ValueError("its first line is no JSON object")
-    except (OSError, ValueError, IndexError) as error:
-        raise BadInputError(f"{file} does not hold the training arguments: {error}") from error
-    return arguments
-
-
 def _described(path: Path, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The UNet's configuration and the scheduler's: from files in the folder, else those that are known by name."""
     other = [name for name in _ELSEWHERE if arguments.get(name)]
@@ -432,17 +410,14 @@ class VtaPlan:
     told: Track | None = None
 
 
-class VtaLdm:
+class VtaLdm(Published):
     """Sound for a film of any length, 16 kHz mono. Load with `synchresis.load("vta_ldm", weights=FOLDER)`."""
 
     name = "vta_ldm"
     rate = RATE
 
     def __init__(self, loaded: Loaded, device: str) -> None:
-        self._loaded = loaded
-        self.device = device
-        for network in loaded.components.values():
-            network.eval().to(device)
+        super().__init__(loaded, device)
         config = loaded.config
         self.codec: MelCodec = loaded.components["codec"]  # type: ignore[assignment]
         self.projection = loaded.components["projection"]
@@ -456,29 +431,11 @@ class VtaLdm:
         self.positions: bool = config["positions"]
         self.denoiser = Denoiser(loaded.components["unet"], self.codec.bins)
 
-    @property
-    def weights_hash(self) -> str:
-        return self._loaded.digest
-
-    @property
-    def untrained(self) -> str | None:
-        return self._loaded.untrained
-
-    @property
-    def key_report(self) -> str | None:
-        return report_line(self._loaded)
-
-    sound = sound_clip
-
-    def watch(self, clip: Clip, progress: Progress = quiet) -> tuple[Onsets, Track, Any]:
-        raise BadInputError("vta_ldm does not watch: it hears no onsets in a picture; use --system pocket")
-
     # What to make
 
     def prepare(self, clip: Clip, request: SoundRequest, progress: Progress = quiet) -> VtaPlan:
         """Looks at the film, and settles how it is sampled."""
-        if clip.video is None or clip.duration <= 0:
-            raise BadInputError(f"{clip.path} has no picture to put a sound to")
+        need_picture(clip)
         given: dict[str, object] = {"--like": request.like, "--onsets": request.onsets}
         given["--envelope"] = None if request.envelope == "auto" else request.envelope
         if wishes := [option for option, value in given.items() if value is not None]:
@@ -492,7 +449,7 @@ class VtaLdm:
             )
         if request.prompt and self.quirks["raw_pixels"]:
             notes.append("the published weights were trained without words: expect little of --prompt")
-        latents = latent_count(clip.duration, self.codec, self._loaded.config["unet"])
+        latents = latent_count(clip.duration, self.codec, self.loaded.config["unet"])
         if settings.length == "trained":
             latents = max(latents, WINDOW)
         if latents > WINDOW:

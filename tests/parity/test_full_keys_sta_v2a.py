@@ -14,7 +14,7 @@ from torch import Tensor
 from synchresis.codecs import audioldm
 from synchresis.encoders.text import MT5_LARGE
 from synchresis.errors import BadInputError
-from synchresis.systems import sta_v2a, vta_ldm
+from synchresis.systems import latent_unet, sta_v2a
 from synchresis.systems.weights import fill, taken
 
 from .test_full_keys import published
@@ -112,7 +112,7 @@ def test_the_reader_reads_both_files_whole(tmp_path: Path, monkeypatch: pytest.M
         "pytorch_model_2.bin": hollow(checkpoint),
         "audioldm-s-full.ckpt": hollow(codec, "first_stage_model.") | {"scale_factor": torch.ones(())},
     }
-    for module in (sta_v2a, vta_ldm):
+    for module in (sta_v2a, latent_unet):
         monkeypatch.setattr(module, "read_tensors", lambda path: files[path.name])
     for name in files:
         (tmp_path / name).touch()

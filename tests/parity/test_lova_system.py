@@ -96,5 +96,5 @@ def test_the_published_defaults(case: Case, system: lova.Lova) -> None:
 
 
 def test_only_a_layer_that_is_never_applied_is_left_out(system: lova.Lova) -> None:
-    ignored = {reason for report in system._loaded.reports for reason in report.ignored}
+    ignored = {reason for report in system.loaded.reports for reason in report.ignored}
     assert ignored <= {"the original builds this projection and never applies it"}

@@ -109,7 +109,7 @@ def test_the_picture_is_what_is_listened_to(small: Lova, clip: Path, grey: Path)
 @pytest.fixture(scope="module")
 def saved(small: Lova, tmp_path_factory: pytest.TempPathFactory) -> Lova:
     """The same from a folder of ours."""
-    folder = write_folder(small._loaded, tmp_path_factory.mktemp("lova") / "ours")
+    folder = write_folder(small.loaded, tmp_path_factory.mktemp("lova") / "ours")
     return synchresis.load("lova", weights=folder, device="cpu")  # type: ignore[return-value]
 
 
@@ -241,11 +241,11 @@ def test_published_files_are_read_to_the_same_sound(
     file = tmp_path / "epoch=60-step=2818.safetensors"
     if form == "lightning":
         file = file.with_suffix(".ckpt")
-        state = originals(small._loaded, lightning=True)
+        state = originals(small.loaded, lightning=True)
         state["diffusion_ema.initted"] = torch.tensor(True)
         torch.save({"state_dict": state, "global_step": 2818}, file)
     else:
-        tensors = originals(small._loaded)
+        tensors = originals(small.loaded)
         # What the original builds for a width other than CLIP's and never applies.
         tensors["conditioner.conditioners.feature.proj_out.weight"] = torch.zeros(32, 768)
         save_file(tensors, file)
@@ -257,7 +257,7 @@ def test_published_files_are_read_to_the_same_sound(
     assert loaded.weights_hash == small.weights_hash
     assert loaded.untrained is None
     assert loaded.key_report
-    denoiser, codec, eye = loaded._loaded.reports
+    denoiser, codec, eye = loaded.loaded.reports
     assert (denoiser.component, codec.component, eye.component) == ("denoiser", "codec", "clip")
     assert sum(denoiser.ignored.values()) == 1
     assert "CLIP's text tower: only pictures are looked at" in eye.ignored
@@ -266,7 +266,7 @@ def test_published_files_are_read_to_the_same_sound(
 
 def test_converting_keeps_every_weight(small: Lova, clip_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
-    save_file(originals(small._loaded), file)
+    save_file(originals(small.loaded), file)
     file.with_suffix(".json").write_text(json.dumps(SIZES["small"]["stable_audio"]))
     convert("lova", file, tmp_path / "ours", {"clip": clip_folder})
     assert synchresis.load("lova", weights=tmp_path / "ours", device="cpu").weights_hash == small.weights_hash
@@ -287,7 +287,7 @@ def test_the_variant_without_tables_is_told_by_its_keys(clip_folder: Path, tmp_p
 
 def test_what_does_not_fit_is_named(small: Lova, clip_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "weights.safetensors"
-    tensors = originals(small._loaded)
+    tensors = originals(small.loaded)
     save_file(tensors, file)
     with pytest.raises(BadInputError, match=r"leaves CLIP out.*--part clip=openai/clip-vit-large-patch14"):
         lova.read_original(file, {})

@@ -50,7 +50,7 @@ def grey(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def changed(system: StaV2a, **config: Any) -> StaV2a:
     """The same weights under another configuration."""
-    loaded = system._loaded
+    loaded = system.loaded
     return StaV2a(Loaded("sta_v2a", loaded.config | config, loaded.components, untrained="small"), "cpu")
 
 
@@ -66,7 +66,7 @@ def test_same_seed_same_bytes_also_from_a_folder(small: StaV2a, clip: Path, tmp_
     assert first.samples.shape == (sample_count(probe(clip).duration, 16_000), 1)
     assert first.samples.tobytes() == again.samples.tobytes()
     assert np.abs(first.samples - other.samples).max() > 1e-3
-    write_folder(small._loaded, tmp_path / "ours")
+    write_folder(small.loaded, tmp_path / "ours")
     back = synchresis.load("sta_v2a", weights=tmp_path / "ours", device="cpu")
     assert back.weights_hash == small.weights_hash
     assert back.sound(clip, prompt="wood", seed=1, steps=2).samples.tobytes() == first.samples.tobytes()
@@ -163,7 +163,7 @@ def test_what_does_not_depend_on_the_step_is_done_once(
     small: StaV2a, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = {"text": 0, "condition": 0, "cavp": 0, "unet": 0, "keys": 0}
-    parts: dict[str, Any] = small._loaded.components
+    parts: dict[str, Any] = small.loaded.components
 
     def counted(name: str) -> Callable[..., None]:
         def count(*_: Any) -> None:
@@ -200,7 +200,7 @@ def test_a_batch_of_different_prompts_gives_what_each_gives_alone(small: StaV2a)
     rows, lengths = torch.randn(3, 12, 24, generator=generator), torch.tensor([[12], [12], [7]])
     counted = torch.arange(12) < lengths
     t = torch.tensor([400.0, 700.0, 100.0])
-    networks: dict[str, Any] = small._loaded.components
+    networks: dict[str, Any] = small.loaded.components
 
     def run(items: list[int], sees_padding: bool) -> torch.Tensor:
         denoiser = ControlledUNet(networks["unet"], networks["control"], 16, sees_padding)
@@ -246,11 +246,11 @@ def test_watching_gives_onsets_and_a_loudness(small: StaV2a, clip: Path) -> None
     assert ((chance.values >= 0) & (chance.values <= 1)).all()
     assert len(onsets) == 0 or float(chance.values.max()) >= 0.5
     with torch.no_grad():  # the same network, now sure of an onset where the first number is large
-        certain: Any = copy.deepcopy(small._loaded.components["local"])
+        certain: Any = copy.deepcopy(small.loaded.components["local"])
         head, rows = certain.pre_onset.l2, small.prepare(probe(clip), sta_v2a.SoundRequest()).features.values
         head.weight *= 40.0
         head.bias -= head(small.local(torch.from_numpy(rows)[None], 82).feature).mean((0, 1))
-    system = StaV2a(Loaded("sta_v2a", small.config, small._loaded.components | {"local": certain}), "cpu")
+    system = StaV2a(Loaded("sta_v2a", small.config, small.loaded.components | {"local": certain}), "cpu")
     onsets, loudness, chance = system.watch(probe(clip))
     assert len(onsets) > 0
     for time, strength in zip(onsets.times, onsets.strengths, strict=True):
@@ -264,7 +264,7 @@ def test_watching_gives_onsets_and_a_loudness(small: StaV2a, clip: Path) -> None
 def test_the_command_watches_and_sounds(small: StaV2a, clip: Path, tmp_path: Path) -> None:
     from synchresis.cli import app
 
-    write_folder(small._loaded, tmp_path / "ours")
+    write_folder(small.loaded, tmp_path / "ours")
     told = ["--system", "sta_v2a", "--weights", str(tmp_path / "ours"), "--device", "cpu"]
     done = CliRunner().invoke(app, ["watch", str(clip), "--out", str(tmp_path), *told])
     assert done.exit_code == 0, done.output
@@ -315,7 +315,7 @@ def checkpoint_of(system: StaV2a) -> dict[str, torch.Tensor]:
     """Tensors as `pytorch_model_2.bin` names them, CAVP's audio tower and the second embedding with them."""
     places = {"unet": "unet.", "control": "controlnet.", "local": "", "pooling": "global_video_feature.",
               "cavp": "extract_cavp.stage1_model."}  # fmt: skip
-    parts = system._loaded.components
+    parts = system.loaded.components
     tensors = {place + k: v.clone() for name, place in places.items() for k, v in parts[name].state_dict().items()}
     for name, value in parts["text"].state_dict().items():
         if name != "tokenizer":
@@ -347,7 +347,7 @@ def layout(small: StaV2a, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> La
             (tmp_path / "t2a" / part).parent.mkdir(parents=True)
             (tmp_path / "t2a" / part).write_text(json.dumps({"_class_name": "x", **content}))
         (tmp_path / "saved" / "pretrained_model").mkdir()
-        codec: Any = small._loaded.components["codec"]
+        codec: Any = small.loaded.components["codec"]
         torch.save({"state_dict": first_stage(codec)}, tmp_path / "saved" / "pretrained_model" / "audioldm-s-full.ckpt")
         return saved
 
@@ -357,10 +357,10 @@ def layout(small: StaV2a, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> La
 def test_the_published_layout_is_read(small: StaV2a, layout: Layout, clip: Path, tmp_path: Path) -> None:
     saved = layout(checkpoint_of(small), use_feature_window=True, has_global_video_feature=True)
     read: StaV2a = synchresis.load("sta_v2a", weights=saved, device="cpu")  # type: ignore[assignment]
-    for name, network in read._loaded.components.items():
+    for name, network in read.loaded.components.items():
         for key, value in network.state_dict().items():
             if key != "tokenizer":
-                assert torch.equal(value, small._loaded.components[name].state_dict()[key]), (name, key)
+                assert torch.equal(value, small.loaded.components[name].state_dict()[key]), (name, key)
     assert read.config["unet_source"] == "t2a"
     assert read.quirks["controlnet_sees_padding"]
     assert read.text.token_ids("wood rain") == [3, 4, 5, 6, 7, 8, 1]
@@ -443,7 +443,7 @@ def test_other_places_are_refused(tmp_path: Path) -> None:
 def prior(small: StaV2a, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A text-to-audio folder as diffusers saves it."""
     folder = tmp_path_factory.mktemp("t2a")
-    unet: Any = copy.deepcopy(small._loaded.components["unet"])
+    unet: Any = copy.deepcopy(small.loaded.components["unet"])
     randomise(unet, seed=5)
     unet.save_pretrained(folder / "unet")
     return folder
@@ -479,7 +479,7 @@ def test_parts_of_others_are_read_before_training(small: StaV2a, prior: Path, tm
     theirs: Any = T5EncoderModel(T5Config(**sizes))
     tensors = {k: v.clone() for k, v in theirs.state_dict().items()} | {"lm_head.weight": torch.zeros(2)}
     torch.save(tensors, folder / "pytorch_model.bin")
-    parts: dict[str, Any] = small._loaded.components
+    parts: dict[str, Any] = small.loaded.components
     torch.save({f"module.{k}": v for k, v in parts["cavp"].state_dict().items()}, tmp_path / "cavp.ckpt")
     torch.save(first_stage(parts["codec"]), tmp_path / "audioldm-s-full.ckpt")
     given = {"text": folder, "cavp": tmp_path / "cavp.ckpt", "audioldm": tmp_path / "audioldm-s-full.ckpt"}

@@ -140,9 +140,9 @@ def write_parts(loaded: Loaded, folder: Path) -> dict[str, Path]:
 
 
 def test_the_checkpoint_and_our_folder_are_the_same_system(small: StableFoley, clip: Path, tmp_path: Path) -> None:
-    places = write_parts(small._loaded, tmp_path)
+    places = write_parts(small.loaded, tmp_path)
     original = tmp_path / "epoch=213.ckpt"
-    torch.save({"state_dict": checkpoint_of(small._loaded), "optimizer_states": [{"step": 1}]}, original)
+    torch.save({"state_dict": checkpoint_of(small.loaded), "optimizer_states": [{"step": 1}]}, original)
     loaded = synchresis.load("stable_foley", original, parts={"clap": places["clap"]}, device="cpu")
     assert loaded.untrained is None
     assert loaded.weights_hash == small.weights_hash
@@ -158,15 +158,15 @@ def test_the_checkpoint_and_our_folder_are_the_same_system(small: StableFoley, c
 
 
 def test_an_encoder_of_the_envelopes_own_is_kept_apart(small: StableFoley, tmp_path: Path) -> None:
-    places = write_parts(small._loaded, tmp_path)
-    tensors = checkpoint_of(small._loaded)
+    places = write_parts(small.loaded, tmp_path)
+    tensors = checkpoint_of(small.loaded)
     tensors["model.conditioner.conditioners.envelope.pretransform.model.encoder.layers.0.bias"] += 1
     torch.save({"state_dict": tensors}, tmp_path / "a.ckpt")
     system = synchresis.load("stable_foley", tmp_path / "a.ckpt", parts={"clap": places["clap"]}, device="cpu")
     bias = "encoder.layers.0.bias"
     difference = system.control_codec.state_dict()[bias] - system.codec.state_dict()[bias]
     assert torch.allclose(difference, torch.ones(1), atol=1e-6)
-    write_folder(system._loaded, tmp_path / "ours")
+    write_folder(system.loaded, tmp_path / "ours")
     assert (tmp_path / "ours" / "control_codec.safetensors").is_file()
     assert synchresis.load("stable_foley", tmp_path / "ours", device="cpu").weights_hash == system.weights_hash
 
@@ -183,8 +183,8 @@ def test_an_encoder_of_the_envelopes_own_is_kept_apart(small: StableFoley, tmp_p
     ],
 )
 def test_what_does_not_fit_is_named(small: StableFoley, tmp_path: Path, change: object, told: str) -> None:
-    places = write_parts(small._loaded, tmp_path)
-    tensors = checkpoint_of(small._loaded)
+    places = write_parts(small.loaded, tmp_path)
+    tensors = checkpoint_of(small.loaded)
     change(tensors)  # type: ignore[operator]
     torch.save({"state_dict": tensors}, tmp_path / "a.ckpt")
     with pytest.raises(BadInputError, match=re.escape(told)):
@@ -192,9 +192,9 @@ def test_what_does_not_fit_is_named(small: StableFoley, tmp_path: Path, change: 
 
 
 def test_parts_that_are_missing_or_not_wanted(small: StableFoley, tmp_path: Path) -> None:
-    places = write_parts(small._loaded, tmp_path)
-    torch.save({"state_dict": checkpoint_of(small._loaded)}, tmp_path / "a.ckpt")
-    save_file(base_of(small._loaded), tmp_path / "base.safetensors")
+    places = write_parts(small.loaded, tmp_path)
+    torch.save({"state_dict": checkpoint_of(small.loaded)}, tmp_path / "a.ckpt")
+    save_file(base_of(small.loaded), tmp_path / "base.safetensors")
     for file, parts, told in (
         ("a.ckpt", (), "--part clap="),
         ("a.ckpt", ("clap", "cavp"), "leave out --part cavp"),
@@ -210,8 +210,8 @@ def test_parts_that_are_missing_or_not_wanted(small: StableFoley, tmp_path: Path
 def test_stable_audio_open_alone_is_the_base_until_it_is_trained(
     small: StableFoley, clip: Path, tmp_path: Path
 ) -> None:
-    places = write_parts(small._loaded, tmp_path)
-    save_file(base_of(small._loaded), tmp_path / "base.safetensors")
+    places = write_parts(small.loaded, tmp_path)
+    save_file(base_of(small.loaded), tmp_path / "base.safetensors")
     parts = {name: places[name] for name in ("clap", "cavp")}
     system = synchresis.load("stable_foley", tmp_path / "base.safetensors", parts=parts, device="cpu")
     again = synchresis.load("stable_foley", tmp_path / "base.safetensors", parts=parts, device="cpu")
@@ -248,7 +248,7 @@ def test_saved_loaded_and_through_the_whole_program(
     small: StableFoley, clip: Path, hit: Path, tmp_path: Path
 ) -> None:
     """Our folder format holds all of it: the same bytes from the folder, CLAP and the watcher included."""
-    write_folder(small._loaded, tmp_path / "system")
+    write_folder(small.loaded, tmp_path / "system")
     system = synchresis.load("stable_foley", tmp_path / "system", device="cpu")
     assert system.untrained == "small"
     first, second = (s.sound(clip, like=hit, steps=2) for s in (small, system))
@@ -313,7 +313,7 @@ def test_seconds_are_those_of_the_film_without_the_quirk(small: StableFoley, cli
     config["quirks"] |= {"seconds_constant": False}
     plan = small.prepare(probe(clip), SoundRequest())
     published = small.conditions(plan, [(0, 10), (20, 30)])["global_cond"]
-    system = StableFoley(Loaded("stable_foley", config, small._loaded.components), "cpu")
+    system = StableFoley(Loaded("stable_foley", config, small.loaded.components), "cpu")
     true = system.conditions(plan, [(0, 10), (20, 30)])["global_cond"]
     assert torch.allclose(published[0], published[1], atol=1e-6)
     assert (true[0] - true[1]).abs().max() > 1e-3
@@ -400,8 +400,8 @@ def test_the_watcher_leads_where_nothing_else_does(small: StableFoley, clip: Pat
 
 
 def test_a_mapper_in_the_system_predicts_the_envelope(small: StableFoley, clip: Path, tmp_path: Path) -> None:
-    places = write_parts(small._loaded, tmp_path)
-    torch.save({"state_dict": checkpoint_of(small._loaded)}, tmp_path / "a.ckpt")
+    places = write_parts(small.loaded, tmp_path)
+    torch.save({"state_dict": checkpoint_of(small.loaded)}, tmp_path / "a.ckpt")
     torch.manual_seed(0)
     net = RMSMapper(RMSMapperConfig(features=MOTION + 24, width=32, lstm=16))
     randomise(net)
@@ -413,7 +413,7 @@ def test_a_mapper_in_the_system_predicts_the_envelope(small: StableFoley, clip: 
     classes = rms.classes_of(wave[(np.arange(98) / 30 * RATE).astype(int)])
     assert len(np.unique(classes)) > 1
     assert wave.min() >= 0
-    write_folder(system._loaded, tmp_path / "ours")  # type: ignore[attr-defined]
+    write_folder(system.loaded, tmp_path / "ours")  # type: ignore[attr-defined]
     again = synchresis.load("stable_foley", tmp_path / "ours", device="cpu")
     assert np.array_equal(wave_of(again, clip), wave)  # type: ignore[arg-type]
     other = RMSMapper(RMSMapperConfig(features=5, width=8, lstm=4))
@@ -489,7 +489,7 @@ def test_quirks_of_hearing_change_what_is_heard(small: StableFoley, hit: Path) -
     for quirks in ({}, {"clap_rate": 48_000}, {"clap_mel": "slaney"}):
         config = copy.deepcopy(small.config)
         config["quirks"] |= quirks
-        system = StableFoley(Loaded("stable_foley", config, small._loaded.components), "cpu")
+        system = StableFoley(Loaded("stable_foley", config, small.loaded.components), "cpu")
         embedding, _ = system._heard(hit)
         assert embedding is not None
         assert float(embedding.norm()) == pytest.approx(1, abs=1e-5)
@@ -535,7 +535,7 @@ def test_real_clips(small: StableFoley, hit: Path, tmp_path: Path, name: str, li
     path = SHARED / "media" / name
     if not path.is_file():
         pytest.skip(f"{path} is not there")
-    write_folder(small._loaded, tmp_path / "system")
+    write_folder(small.loaded, tmp_path / "system")
     system = synchresis.load("stable_foley", tmp_path / "system", device="cpu")
     reference = SHARED / "media" / like if like else hit
     envelope = reference if like else "auto"

@@ -289,7 +289,7 @@ def test_every_variant_sounds(size: str, tmp_path: Path) -> None:
     take = variant.sound(path, steps=1, **wishes)
     assert take.samples.shape == (32_000, 1)
     assert take.samples.std() > 1e-3
-    write_folder(variant._loaded, tmp_path / "ours")
+    write_folder(variant.loaded, tmp_path / "ours")
     again = synchresis.load("vta_ldm", tmp_path / "ours", device="cpu").sound(path, steps=1, **wishes)
     assert again.samples.tobytes() == take.samples.tobytes()
 
@@ -428,7 +428,7 @@ def same_unet(first: Loaded, second: Loaded) -> bool:
 @pytest.mark.parametrize("number", [0, 1])
 def test_real_clips(system: VtaLdm, tmp_path: Path, number: int) -> None:
     path = sorted((SHARED / "media" / "vggsound").glob("*.mp4"))[number]
-    write_folder(system._loaded, tmp_path / "ours")
+    write_folder(system.loaded, tmp_path / "ours")
     again = synchresis.load("vta_ldm", tmp_path / "ours", device="cpu")
     take = again.sound(path, steps=1, sampler="dpmpp")
     assert len(take.samples) == int(probe(path).duration * 16_000 + Fraction(1, 2))

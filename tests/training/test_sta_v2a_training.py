@@ -165,7 +165,7 @@ def test_from_a_list_of_films_to_a_folder(begun: Loaded, tmp_path: Path) -> None
     system: Any = synchresis.load("sta_v2a", weights=out, device="cpu")
     assert system.untrained == "small"  # text, CAVP and codec are random
     assert system.config["unet_source"] == "t2a"
-    kept = system._loaded.components["unet"].state_dict()
+    kept = system.loaded.components["unet"].state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in unet.state_dict().items())
     assert system.sound(tmp_path / "3.mp4", prompt="wood", steps=2).samples.shape == (32_000, 1)
     with pytest.raises(BadInputError, match="already holds"):
