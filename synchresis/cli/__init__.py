@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from synchresis import __version__
-from synchresis.cli import convert, doctor, evaluate, render, sound, systems, train, watch
+from synchresis.cli import convert, doctor, evaluate, picture, render, sound, systems, train, watch
 from synchresis.cli.common import DebugOption, explain
 from synchresis.errors import BadInputError
 
@@ -39,6 +39,7 @@ def _root(
 
 
 app.command("sound")(sound.sound)
+app.command("picture")(picture.picture)
 app.command("watch")(watch.watch)
 app.command("convert")(convert.convert)
 app.command("evaluate")(evaluate.evaluate)

@@ -38,7 +38,7 @@ def draw(path: Path, clip: Clip, plan: Plan, sound: Path, measured: Measured) ->
 
     A clip without a picture has no strip of frames.
     """
-    columns = _columns(sound, sample_count(Fraction(measured.samples, measured.rate), RATE))
+    columns = columns_of(sound, sample_count(Fraction(measured.samples, measured.rate), RATE))
     with matplotlib.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         heights = [1.75, 3.15, 2.3]
         if clip.video:
@@ -48,9 +48,9 @@ def draw(path: Path, clip: Clip, plan: Plan, sound: Path, measured: Measured) ->
         duration = float(plan.duration)
         axes[0].set_title(f"{clip.path.name}: {duration:.2f} s, led by {plan.mode}", loc="left")
         if clip.video:
-            _draw_frames(axes[0], clip, duration)
+            draw_frames(axes[0], clip, duration)
         wave, spectrum, loudness = axes[-3:]
-        _draw_wave(wave, columns, duration)
+        draw_wave(wave, columns, duration)
         _draw_spectrum(spectrum, columns, duration)
         _draw_loudness(loudness, plan, measured)
         for axis in axes[-3:]:
@@ -63,7 +63,7 @@ def draw(path: Path, clip: Clip, plan: Plan, sound: Path, measured: Measured) ->
 
 
 @dataclass(frozen=True, eq=False)
-class _Columns:
+class Columns:
     """The sound over COLUMNS equal stretches: lowest and highest sample, and power in BANDS bands."""
 
     low: np.ndarray
@@ -71,7 +71,8 @@ class _Columns:
     power: np.ndarray
 
 
-def _columns(sound: Path, samples: int) -> _Columns:
+def columns_of(sound: Path, samples: int) -> Columns:
+    """Of the first `samples` samples at 48 kHz, which is all of a sound's file, read in a stream."""
     count = min(COLUMNS, max(samples, 1))
     low, high = np.zeros(count), np.zeros(count)
     power, windows = np.zeros((count, BANDS)), np.zeros(count)
@@ -101,10 +102,10 @@ def _columns(sound: Path, samples: int) -> _Columns:
         waiting, begun = waiting[hop * len(views) :], begun + hop * len(views)
     # A column in which no window has its middle shows the one before it.
     shown = np.maximum.accumulate(np.where(windows > 0, np.arange(count), 0))
-    return _Columns(low, high, (power / np.maximum(windows, 1)[:, None])[shown])
+    return Columns(low, high, (power / np.maximum(windows, 1)[:, None])[shown])
 
 
-def _draw_frames(axis: Axes, clip: Clip, duration: float) -> None:
+def draw_frames(axis: Axes, clip: Clip, duration: float) -> None:
     """STRIP frames, each over its part of the axis, at the middle of which it was taken."""
     assert clip.video is not None
     width = max(2, round(STRIP_HEIGHT * clip.video.width / clip.video.height))
@@ -116,7 +117,8 @@ def _draw_frames(axis: Axes, clip: Clip, duration: float) -> None:
     axis.spines["left"].set_visible(False)
 
 
-def _draw_wave(axis: Axes, columns: _Columns, duration: float) -> None:
+def draw_wave(axis: Axes, columns: Columns, duration: float) -> None:
+    """The waveform over `duration` seconds."""
     times = (np.arange(len(columns.low)) + 0.5) * duration / len(columns.low)
     axis.fill_between(times, columns.low, columns.high, color="#444444", linewidth=0.4)
     reach = max(float(np.abs([columns.low, columns.high]).max()), 1e-3)
@@ -124,7 +126,7 @@ def _draw_wave(axis: Axes, columns: _Columns, duration: float) -> None:
     axis.set_ylabel("wave")
 
 
-def _draw_spectrum(axis: Axes, columns: _Columns, duration: float) -> None:
+def _draw_spectrum(axis: Axes, columns: Columns, duration: float) -> None:
     decibels = 10 * np.log10(columns.power.T + 1e-12)
     top = float(decibels.max())
     edges = np.geomspace(LOWEST_HZ, HIGHEST_HZ, BANDS + 1)

@@ -177,8 +177,8 @@ def _write(
     else:
         # check_form has looked at `original`.
         lost = mux(clip, sound, outputs.take, original=cast("Original", original), overwrite=True)
-    _write_json(outputs.recipe, recipe)
-    _write_json(outputs.report, report)
+    write_json(outputs.recipe, recipe)
+    write_json(outputs.report, report)
     return lost
 
 
@@ -189,6 +189,6 @@ def _copy_sound(sound: Path, path: Path) -> None:
             writer.write(block)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     with written_beside(path) as part:
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -28,7 +28,7 @@ def sha256_of(path: Path) -> str:
 
 def recipe_of(system: System, clip: Path, request: SoundRequest, original: str, suffix: str) -> dict[str, Any]:
     """The recipe as it is written. `original` and `suffix` say how the sound was given out."""
-    files = {option: _file(path) for option, path in request.files.items()}
+    files = {option: noted_file(path) for option, path in request.files.items()}
     return {
         "format": FORMAT,
         "synchresis": __version__,
@@ -36,9 +36,9 @@ def recipe_of(system: System, clip: Path, request: SoundRequest, original: str, 
             "name": system.name,
             "weights_sha256": system.weights_hash,
             "device": system.device,
-            "untrained": _untrained(system.untrained),
+            "untrained": noted_size(system.untrained),
         },
-        "clip": _file(clip),
+        "clip": noted_file(clip),
         "request": {
             "prompt": request.prompt,
             "like": files.get("like"),
@@ -123,13 +123,13 @@ def _checked(content: dict[str, Any], path: Path, clip: Path | None) -> Recipe:
         weights_hash=system["weights_sha256"],
         device=system["device"],
         # The first recipes have neither this nor settings.
-        untrained=_same(untrained, path, "configuration") if isinstance(untrained, dict) else untrained,
-        clip=_same(content["clip"], path, "clip", clip),
+        untrained=same_file(untrained, path, "configuration") if isinstance(untrained, dict) else untrained,
+        clip=same_file(content["clip"], path, "clip", clip),
         request=SoundRequest(
             prompt=asked["prompt"],
-            like=_same(asked["like"], path, "reference sound") if asked["like"] else None,
-            envelope="auto" if envelope == "auto" else str(_same(envelope, path, "envelope")),
-            onsets=_same(asked["onsets"], path, "onsets") if asked["onsets"] else None,
+            like=same_file(asked["like"], path, "reference sound") if asked["like"] else None,
+            envelope="auto" if envelope == "auto" else str(same_file(envelope, path, "envelope")),
+            onsets=same_file(asked["onsets"], path, "onsets") if asked["onsets"] else None,
             seed=asked["seed"],
             steps=asked["steps"],
             guidance=asked["guidance"],
@@ -138,11 +138,11 @@ def _checked(content: dict[str, Any], path: Path, clip: Path | None) -> Recipe:
         original=content["delivery"]["original"],
         suffix=content["delivery"]["suffix"],
         threads=content["machine"]["threads"],
-        differences=_differences(content),
+        differences=machine_differences(content),
     )
 
 
-def _same(entry: dict[str, str], recipe: Path, what: str, place: Path | None = None) -> Path:
+def same_file(entry: dict[str, str], recipe: Path, what: str, place: Path | None = None) -> Path:
     """The file of this entry, if it still has the bytes it had."""
     noted = Path(entry["path"])
     places = [place] if place is not None else [noted, recipe.parent / noted.name]
@@ -155,19 +155,21 @@ def _same(entry: dict[str, str], recipe: Path, what: str, place: Path | None = N
     return found
 
 
-def _differences(content: dict[str, Any]) -> list[str]:
+def machine_differences(content: dict[str, Any]) -> list[str]:
+    """Sentences on what of versions and machine is not as a recipe notes it."""
     now = {"synchresis": __version__, **machine()}
     then = {"synchresis": content["synchresis"], **content["machine"]}
     changed = [f"{key} {then[key]}, now {now[key]}" for key in now if key != "threads" and then.get(key) != now[key]]
     return [f"the recipe was made elsewhere, the bytes may differ: {'; '.join(changed)}"] if changed else []
 
 
-def _untrained(size: str | None) -> str | dict[str, str] | None:
+def noted_size(size: str | None) -> str | dict[str, str] | None:
     """A size is noted as its name; the file of a configuration, which is an absolute path, with its hash."""
-    return _file(Path(size)) if size is not None and Path(size).is_absolute() else size
+    return noted_file(Path(size)) if size is not None and Path(size).is_absolute() else size
 
 
-def _file(path: Path) -> dict[str, str]:
+def noted_file(path: Path) -> dict[str, str]:
+    """How a recipe notes a file: its place and its hash."""
     return {"path": str(_place(path)), "sha256": sha256_of(path)}
 
 

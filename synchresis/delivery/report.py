@@ -92,18 +92,18 @@ def report_of(measured: Measured, plan: Plan, further: Sequence[str] = ()) -> di
         "mode": plan.mode,
         "notes": [*plan.notes, *further],
         "timing": {
-            "picture_seconds": _round(float(plan.duration)),
-            "sound_seconds": _round(measured.samples / measured.rate),
+            "picture_seconds": rounded(float(plan.duration)),
+            "sound_seconds": rounded(measured.samples / measured.rate),
             "samples": measured.samples,
             "rate": measured.rate,
             "channels": measured.channels,
         },
         "level": {
-            "sample_peak_dbfs": _round(decibels(measured.peak)),
-            "true_peak_dbtp": _round(decibels(measured.true_peak)),
-            "integrated_lufs": _round(measured.loudness),
+            "sample_peak_dbfs": rounded(decibels(measured.peak)),
+            "true_peak_dbtp": rounded(decibels(measured.true_peak)),
+            "integrated_lufs": rounded(measured.loudness),
             "clipped_samples": measured.clipped,
-            "silent_share": _round(float(silent.mean()) if len(silent) else 1.0),
+            "silent_share": rounded(float(silent.mean()) if len(silent) else 1.0),
         },
         "alignment": _alignment(measured.onsets, plan),
         "loudness_following": _following(measured.envelope, plan.told),
@@ -124,13 +124,13 @@ def _alignment(heard: Onsets, plan: Plan) -> dict[str, Any] | None:
             return f1(times, told, tolerance)
 
         scores[f"within_{round(tolerance * 1000)}_ms"] = {
-            "f1": _round(score(heard.times)),
+            "f1": rounded(score(heard.times)),
             "f1_null": _null(score, heard.times, span),
-            "f1_count_matched": _round(score(strongest.times)),
+            "f1_count_matched": rounded(score(strongest.times)),
             "f1_count_matched_null": _null(score, strongest.times, span),
         }
-    scores["told_seconds"] = [_round(float(t)) for t in told]
-    scores["heard_seconds"] = [_round(float(t)) for t in heard.times]
+    scores["told_seconds"] = [rounded(float(t)) for t in told]
+    scores["heard_seconds"] = [rounded(float(t)) for t in heard.times]
     return scores
 
 
@@ -142,7 +142,7 @@ def strongest_onsets(onsets: Onsets, count: int) -> Onsets:
 
 def _null(score: Callable[[np.ndarray], float], times: np.ndarray, span: Span) -> dict[str, float | None]:
     mean, deviation = shift_null(score, times, span)
-    return {"mean": _round(mean), "deviation": _round(deviation)}
+    return {"mean": rounded(mean), "deviation": rounded(deviation)}
 
 
 def _following(envelope: Track, told: Track | None) -> dict[str, Any] | None:
@@ -156,12 +156,12 @@ def _following(envelope: Track, told: Track | None) -> dict[str, Any] | None:
 
     mean, deviation = shift_null(score, envelope, span)
     return {
-        "correlation": _round(score(envelope)),
-        "null": {"mean": _round(mean), "deviation": _round(deviation)},
-        "rms_told_dbfs": _round(decibels(float(np.sqrt(np.mean(np.square(wanted)))))),
-        "rms_heard_dbfs": _round(decibels(float(np.sqrt(np.mean(np.square(envelope.values, dtype=np.float64)))))),
+        "correlation": rounded(score(envelope)),
+        "null": {"mean": rounded(mean), "deviation": rounded(deviation)},
+        "rms_told_dbfs": rounded(decibels(float(np.sqrt(np.mean(np.square(wanted)))))),
+        "rms_heard_dbfs": rounded(decibels(float(np.sqrt(np.mean(np.square(envelope.values, dtype=np.float64)))))),
     }
 
 
-def _round(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)

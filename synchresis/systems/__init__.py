@@ -77,13 +77,13 @@ def load(
     if untrained is not None:
         if weights is not None or parts:
             raise BadInputError("an untrained system takes no weights")
-        return system(_random(name, untrained), where)
+        return system(random_weights(name, untrained), where)
     if weights is None:
         raise BadInputError(
             f"the weights of {name} are not in the package: give their place with --weights PATH_OR_HUB_ID "
             f"(`synchresis systems {name}` says which), or try the wiring with --untrained small"
         )
-    return system(_read(name, weights, parts or {}), where)
+    return system(read_weights(name, weights, parts or {}), where)
 
 
 def convert(
@@ -104,7 +104,7 @@ def convert(
 
     check_new(Path(folder))
     progress("read", 0.0)
-    loaded = _read(name, original, parts or {})
+    loaded = read_weights(name, original, parts or {})
     write_folder(loaded, Path(folder), progress)
     progress("write", 1.0)
     return loaded
@@ -130,7 +130,8 @@ def file_of(name: str) -> Any:
     return importlib.import_module(f"synchresis.systems.{name}")
 
 
-def _read(name: str, weights: str | Path, parts: Mapping[str, str | Path]) -> Loaded:
+def read_weights(name: str, weights: str | Path, parts: Mapping[str, str | Path]) -> Loaded:
+    """The networks of published files or of a folder of ours. The checks of `load` come before."""
     from synchresis.systems.weights import Loaded, fill_from_folder, place_of, read_description, skeleton
 
     file, place = file_of(name), place_of(weights)
@@ -148,7 +149,8 @@ def _read(name: str, weights: str | Path, parts: Mapping[str, str | Path]) -> Lo
     return Loaded(name, described["config"], components, reports, described.get("untrained"))
 
 
-def _random(name: str, size: str | Path) -> Loaded:
+def random_weights(name: str, size: str | Path) -> Loaded:
+    """The networks of a size or a JSON configuration, their weights drawn by a fixed seed."""
     import torch
 
     from synchresis.systems.weights import Loaded, randomise
