@@ -16,16 +16,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .definitions import DEFINITIONS, Definition
-    from .engine import Report, System, evaluate
+    from .engine import evaluate
+    from .records import Report, System
 
 __all__ = ["DEFINITIONS", "Definition", "Report", "System", "evaluate"]
+
+_PLACES = {
+    "DEFINITIONS": "definitions",
+    "Definition": "definitions",
+    "Report": "records",
+    "System": "records",
+    "evaluate": "engine",
+}
 
 
 def __getattr__(name: str) -> Any:
     """The names of __all__, from their files when they are first asked for: importing this room loads nothing."""
     from importlib import import_module
 
-    if name in __all__:
-        place = "definitions" if name in ("DEFINITIONS", "Definition") else "engine"
-        return getattr(import_module(f"{__name__}.{place}"), name)
+    if name in _PLACES:
+        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
     raise AttributeError(f"module {__name__} has no {name}")

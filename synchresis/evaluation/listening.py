@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from synchresis.encoders.resampling import sinc_resampled
 from synchresis.errors import BadInputError
 from synchresis.evaluation import classes, scores, sets
 from synchresis.evaluation.clips import Files, Material
 from synchresis.evaluation.definitions import Definition
-from synchresis.evaluation.engine import Progress, Report, System
 from synchresis.evaluation.networks import NETWORKS
-from synchresis.evaluation.resampling import sinc_resampled
+from synchresis.evaluation.records import Progress, Report, System
 from synchresis.evaluation.statistics import small_set
 from synchresis.media import frames
 from synchresis.timeline import written_beside

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from synchresis.evaluation.definitions import DEFINITIONS
-from synchresis.evaluation.engine import Record, Report, System, drawing_path
+from synchresis.evaluation.records import Record, Report, System, drawing_path
 from synchresis.timeline import written_beside
 
 MOST = 400  # clips on the page; of more, the worst

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -197,6 +199,25 @@ def test_the_page_needs_nothing_else_and_begins_with_the_worst(
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in page.sources)
     assert page.articles[0] == "clip2"
     assert set(page.articles) == {"clip0", "clip1", "clip2"}
+
+
+def test_the_page_in_a_browser(folders: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """What a person would see: one drawing per take, none broken, under the table."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((found for name in names if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip(f"no browser here: one of {', '.join(names)}")
+    true, good, late = folders
+    evaluate([good, late], true, ["alignment"], out=tmp_path / "out", workers=1)
+    page = tmp_path / "out" / "index.html"
+    seen = tmp_path / "seen.html"
+    report = "document.body.append([...document.images].map(i => i.naturalWidth > 100 && i.width > 100).join())"
+    seen.write_text(page.read_text() + f"<script>addEventListener('load', () => {{{report}}})</script>")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/user", "--dump-dom"]
+    command = [browser, *options, seen.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert ",".join(["true"] * 6) + "</body>" in shown.replace("\n", "")
+    assert shown.index("aa-align/one-to-one") < shown.index("<img")
 
 
 def test_the_command(folders: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from synchresis.evaluation import envelopes, pictures, waveforms
 from synchresis.evaluation.flow import curve_of
-from synchresis.evaluation.resampling import sinc_resampled
+from synchresis.encoders.resampling import sinc_resampled
 
 
 @pytest.fixture
