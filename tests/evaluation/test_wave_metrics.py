@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from synchresis.encoders.resampling import sinc_resampled
 from synchresis.evaluation import envelopes, pictures, waveforms
 from synchresis.evaluation.flow import curve_of
-from synchresis.encoders.resampling import sinc_resampled
 
 
 @pytest.fixture
