@@ -68,12 +68,12 @@ class TextEncoder(nn.Module):
         return Tokenizer.from_str(bytes(self.tokenizer.cpu().numpy()).decode())
 
     def token_ids(self, text: str) -> list[int]:
-        """At most `MAX_TOKENS`, the end token last."""
+        """All of them, the end token last."""
         if len(self.tokenizer):
             ids = self._reader.encode(text, add_special_tokens=False).ids
         else:
             ids = [byte + 3 for byte in text.encode()]  # 0, 1 and 2 are padding, end and unknown
-        return [*ids[: MAX_TOKENS - 1], self.end]
+        return [*ids, self.end]
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Last hidden state [B, S, D] of token ids [B, S], of which those count where the mask is true."""
@@ -81,8 +81,12 @@ class TextEncoder(nn.Module):
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Texts as context [B, S, D], padded to the longest, and the mask [B, S] that is false at padding."""
-        tokens = [torch.tensor(self.token_ids(text)) for text in texts]
+        """Texts as context [B, S, D], padded to the longest, and the mask [B, S] that is false at padding.
+
+        Of a longer text the first `MAX_TOKENS` - 1 tokens count, and the end token.
+        """
+        told = [self.token_ids(text) for text in texts]
+        tokens = [torch.tensor([*ids[:-1][: MAX_TOKENS - 1], self.end]) for ids in told]
         ids = nn.utils.rnn.pad_sequence(tokens, batch_first=True, padding_value=self.pad)
         mask = torch.arange(ids.shape[1]) < torch.tensor([[len(t)] for t in tokens])
         device = self.tokenizer.device

@@ -67,6 +67,8 @@ def fill_codec(codec: nn.Module, file: Path) -> KeyReport:
 
 def summary(file: Path) -> dict[str, Any]:
     """The training arguments: the first line of summary.jsonl."""
+    if not file.is_file():
+        raise BadInputError(f"{file} is not there: give the published folder, which has it")
     try:
         arguments = json.loads(file.read_text(encoding="utf-8").splitlines()[0])
         if not isinstance(arguments, dict):

@@ -38,6 +38,7 @@ from synchresis.systems.published import Published, need_picture
 from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of
 from synchresis.systems.stable_audio import (
     SAMPLERS,
+    check_sigmas,
     layout_of,
     model_configs,
     peak_normalised,
@@ -385,6 +386,7 @@ class Lova(Published):
         settings = settings_of(Settings, request.settings, self.name)
         sampler, steps, guidance = DEFAULTS[self.kind]
         sampler = sampler_named(sampler if settings.sampler == "auto" else settings.sampler, self.objective)
+        check_sigmas(sampler, settings.sigma_min, settings.sigma_max)
         if not 0 <= settings.overlap < 1 or settings.window < 0 or settings.fps < 0:
             raise BadInputError("--set overlap= must lie in 0..1 (below 1), window= and fps= not be below 0")
         if not 0 <= settings.guidance_from <= settings.guidance_to <= 1:
@@ -418,7 +420,7 @@ class Lova(Published):
             window = min(window, max(self._whole_patches(float(asked * self.latent_rate)), patch))
         if window < latents:
             reason = f"--set window={asked:g}" if asked else "the position tables hold no more"
-            notes.append(f"denoised in windows of {float(window / self.latent_rate):.1f} s: {reason}")
+            notes.append(f"denoised in windows of {float(window / self.latent_rate):.2f} s: {reason}")
         if window / self.latent_rate > self.trained + 1 / self.latent_rate:
             trained = f"{float(self.trained):g}"
             notes.append(f"trained on {trained} s, quality falls beyond: --set window={trained} stays within")

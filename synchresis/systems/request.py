@@ -4,6 +4,7 @@ share.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from fractions import Fraction
@@ -48,6 +49,12 @@ class SoundRequest:
     guidance: float | None = None
     settings: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.guidance is not None and not math.isfinite(self.guidance):
+            raise BadInputError(f"guidance {self.guidance:g}: say a finite number")
+        if self.steps is not None and self.steps < 1:
+            raise BadInputError(f"{self.steps} steps are too few: ask for 1 or more")
+
     @property
     def files(self) -> dict[str, Path]:
         """The files that the request refers to, by the name of the option."""
@@ -86,9 +93,12 @@ def _read_as(kind: type, name: str, text: str) -> Any:
             raise BadInputError(f"--set {name}={text}: say true or false")
         return text.lower() == "true"
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError as error:
         raise BadInputError(f"--set {name}={text}: that is no {kind.__name__}") from error
+    if kind is float and not math.isfinite(value):
+        raise BadInputError(f"--set {name}={text}: say a finite number")
+    return value
 
 
 class Plan(Protocol):

@@ -91,6 +91,14 @@ def sampler_named(name: str, objective: Objective) -> str:
     return plain
 
 
+def check_sigmas(sampler: str, sigma_min: float, sigma_max: float) -> None:
+    """Raises BadInputError for noise levels that a sampler on sigmas cannot run along."""
+    if sampler in ON_SIGMAS and not 0 < sigma_min <= sigma_max:
+        raise BadInputError(
+            f"--set sigma_min={sigma_min:g} must be above 0 and at most sigma_max, which is {sigma_max:g}"
+        )
+
+
 def sample(
     network: Network,
     channels: int,
@@ -114,6 +122,7 @@ def sample(
     name = sampler_named(sampler, objective)
     if steps < 1:
         raise BadInputError(f"{steps} steps are too few: ask for 1 or more")
+    check_sigmas(name, sigma_min, sigma_max)
     noise = noise_source([seed], channels, length, device=device)
 
     def watch(i: int, _x: Tensor, _denoised: Tensor) -> None:
@@ -121,8 +130,6 @@ def sample(
 
     with torch.no_grad():
         if name in ON_SIGMAS:
-            if not 0 < sigma_min <= sigma_max:
-                raise BadInputError(f"sigmas from {sigma_max} to {sigma_min}: they must fall and stay above 0")
             sigmas, denoiser = samplers.log_sigmas(steps, sigma_min, sigma_max), samplers.v_denoiser(network)
             start = noise(0) * sigmas[0]
             if name == "dpmpp-3m-sde":

@@ -43,8 +43,8 @@ from synchresis.systems.foley_envelope import encode_envelope, predicted_classes
 from synchresis.systems.published import Published, need_picture
 from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of
 from synchresis.systems.stable_audio import (
-    ON_SIGMAS,
     SAMPLERS,
+    check_sigmas,
     model_configs,
     peak_normalised,
     sample,
@@ -533,12 +533,9 @@ class StableFoley(Published):
             raise BadInputError("stable_foley follows one envelope: give --onsets or --envelope, not both")
         settings = settings_of(Settings, request.settings, self.name)
         sampler = sampler_named(settings.sampler, V)
-        if strange := [n for n, v in vars(settings).items() if isinstance(v, float) and not math.isfinite(v)]:
-            raise BadInputError(f"--set {strange[0]}= is no finite number")
+        check_sigmas(sampler, settings.sigma_min, settings.sigma_max)
         if not 0 <= settings.overlap < 1 or settings.window < 0 or settings.level < 0:
             raise BadInputError("--set overlap= must lie in 0..1 (below 1), window= and level= not be below 0")
-        if sampler in ON_SIGMAS and not 0 < settings.sigma_min <= settings.sigma_max:
-            raise BadInputError("--set sigma_min= must be above 0 and at most sigma_max=")
 
         heard, notes = self._heard(request.like)
         look = self.config["frames"]
@@ -550,6 +547,8 @@ class StableFoley(Published):
         window = self.config["window"]
         if settings.window:
             window = max(1, int(settings.window * float(self.latent_rate)))
+        if window < latents:
+            notes.append(f"denoised in windows of {float(window / self.latent_rate):.2f} s")
         return FoleyPlan(
             mode=envelope.mode,
             duration=clip.duration,
@@ -600,7 +599,7 @@ class StableFoley(Published):
             return self._codes(path, duration, samples)
         told = read_loudness(path)
         notes = []
-        if told.span.end < duration:
+        if told.span.end < duration - 1 / self.latent_rate:  # nearer, the film's own sound ends like the film
             notes.append(f"the envelope ends at {float(told.span.end):.2f} s: silence after it")
         if path.suffix.lower() in (".csv", ".json", ".mid", ".midi"):
             wave = self._wave(told, samples, settings.level, settings.curve == "final")

@@ -91,7 +91,7 @@ def read_tensors(path: Path, inside: Sequence[str] = ("state_dict", "model")) ->
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise BadInputError(f"{path} is not a safetensors file: {error}") from error
+            raise BadInputError(f"{path} is damaged or no safetensors file: copy or convert it again ({error})") from error
     try:
         # The warnings guess at what garbage might have been.
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_numbers()):
@@ -334,6 +334,7 @@ def write_folder(loaded: Loaded, folder: Path, progress: Progress = quiet) -> Pa
         tensors = {name: value.detach().cpu().clone().contiguous() for name, value in module.state_dict().items()}
         with written_beside(folder / f"{component}.safetensors") as part:
             save_file(tensors, part)
+            part.chmod(0o644)  # safetensors makes files that only their owner can read
         described[component] = {
             "file": f"{component}.safetensors",
             "tensors": len(tensors),

@@ -64,9 +64,10 @@ def test_a_tokenizer_json_goes_first_and_means_the_same(tmp_path: Path) -> None:
 
 def test_long_texts_are_cut_and_end() -> None:
     made = TextEncoder(SMALL | {"tokenizer_bytes": 0})
-    ids = made.token_ids("a" * 500)
-    assert len(ids) == text.MAX_TOKENS
-    assert ids[-1] == 1
+    assert len(made.token_ids("a" * 500)) == 501
+    long, mask = made.encode(["a" * 500])
+    assert mask.shape == (1, text.MAX_TOKENS)
+    assert torch.equal(long, made.encode(["a" * (text.MAX_TOKENS - 1)])[0])
     assert made.token_ids("aé") == [100, 198, 172, 1]
 
 

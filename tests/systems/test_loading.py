@@ -17,7 +17,7 @@ from toy import Body, Words
 
 from synchresis.errors import BadInputError
 from synchresis.systems import CLASSES, SYSTEMS, convert, file_of, load
-from synchresis.systems.request import settings_of
+from synchresis.systems.request import SoundRequest, settings_of
 from synchresis.systems.weights import (
     KeyReport,
     Loaded,
@@ -105,7 +105,7 @@ def test_a_file_that_was_cut_short(tmp_path: Path, zipped: bool) -> None:
             read_tensors(path)
     save_file({"a": torch.randn(500)}, tmp_path / "x.safetensors")
     (tmp_path / "x.safetensors").write_bytes((tmp_path / "x.safetensors").read_bytes()[:-1])
-    with pytest.raises(BadInputError, match="not a safetensors file"):
+    with pytest.raises(BadInputError, match="no safetensors file"):
         read_tensors(tmp_path / "x.safetensors")
 
 
@@ -417,6 +417,21 @@ def test_the_report_is_one_line() -> None:
     line = report_line(Loaded("toy", {}, {}, reports))
     assert line == "toy: 7 tensors read: a 3 from y.ckpt, b 4 from z.pt; 8 ignored (3 old, 5 new)"
     assert report_line(Loaded("toy", {}, {}, [])) is None
+
+
+def test_the_files_of_a_folder_can_be_read_by_others(tmp_path: Path) -> None:
+    folder = write_folder(Loaded("toy", {}, {"words": Words(3, 4)}), tmp_path / "toy")
+    assert {path.stat().st_mode & 0o444 for path in folder.iterdir()} == {0o444}
+
+
+def test_numbers_that_are_none_are_refused_before_any_work() -> None:
+    for text in ("nan", "inf", "-inf"):
+        with pytest.raises(BadInputError, match="say a finite number"):
+            settings_of(file_of("lova").Settings, {"fps": text}, "lova")
+        with pytest.raises(BadInputError, match="say a finite number"):
+            SoundRequest(guidance=float(text))
+    with pytest.raises(BadInputError, match="0 steps are too few"):
+        SoundRequest(steps=0)
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -77,7 +77,7 @@ def test_names_that_are_unknown_or_of_the_other_family_are_told() -> None:
         run("lms", FLOW)
     with pytest.raises(BadInputError, match="steps"):
         run("auto", V, steps=0)
-    with pytest.raises(BadInputError, match="sigmas"):
+    with pytest.raises(BadInputError, match="sigma_min"):
         run("auto", V, sigma_min=0.0)
 
 
