@@ -91,7 +91,7 @@ def read_tensors(path: Path, inside: Sequence[str] = ("state_dict", "model")) ->
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise BadInputError(f"{path} is damaged or no safetensors file: copy or convert it again ({error})") from error
+            raise BadInputError(f"{path} is damaged or no safetensors file: make it again ({error})") from error
     try:
         # The warnings guess at what garbage might have been.
         with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(_numbers()):
@@ -331,10 +331,7 @@ def write_folder(loaded: Loaded, folder: Path, progress: Progress = quiet) -> Pa
     described: dict[str, Any] = {}
     for i, (component, module) in enumerate(loaded.components.items()):
         progress("write", i / len(loaded.components))
-        tensors = {name: value.detach().cpu().clone().contiguous() for name, value in module.state_dict().items()}
-        with written_beside(folder / f"{component}.safetensors") as part:
-            save_file(tensors, part)
-            part.chmod(0o644)  # safetensors makes files that only their owner can read
+        tensors = write_component(module, folder / f"{component}.safetensors")
         described[component] = {
             "file": f"{component}.safetensors",
             "tensors": len(tensors),
@@ -346,6 +343,15 @@ def write_folder(loaded: Loaded, folder: Path, progress: Progress = quiet) -> Pa
     with written_beside(folder / "system.json") as part:
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return folder
+
+
+def write_component(module: nn.Module, file: Path) -> dict[str, Tensor]:
+    """Writes a network beside `file` and renames it; returns what was written."""
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in module.state_dict().items()}
+    with written_beside(file) as part:
+        save_file(tensors, part)
+        part.chmod(0o644)  # safetensors makes files that only their owner can read
+    return tensors
 
 
 def read_description(folder: Path, system: str) -> dict[str, Any]:
