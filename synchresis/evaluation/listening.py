@@ -5,7 +5,7 @@ Nothing is put in the place of weights that are not there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from synchresis.evaluation import classes, scores, sets
 from synchresis.evaluation.clips import Files, Material
 from synchresis.evaluation.definitions import Definition
 from synchresis.evaluation.networks import NETWORKS
-from synchresis.evaluation.records import Progress, Report, System
+from synchresis.evaluation.records import Progress, Record, Report, System
 from synchresis.evaluation.statistics import small_set
 from synchresis.media import frames
 from synchresis.timeline import written_beside
@@ -59,6 +59,7 @@ def first_channel(material: Material, rate: int) -> np.ndarray:
     return sinc_resampled(material.sound[:, 0], material.rate, rate)
 
 
+BATCH = 8  # clips that a network hears together
 Preparation = Callable[[Material, int], np.ndarray]
 PREPARED: dict[str, Preparation] = {
     "fd-panns-16k/audioldm_eval": audioldm_eval,
@@ -98,7 +99,21 @@ class Ear:
         def compute() -> Rows:
             return self.network.embed([prepare(material, self.info.rate or 0)])[0]
 
-        return self._kept(f"{material.hashes[0]}-{prepare.__name__}", compute)
+        return self._kept(sound_key(material, prepare), compute)
+
+    def hear_ahead(self, materials: Sequence[Material], prepare: Preparation) -> None:
+        """Puts the rows of these sounds into the cache, what is not there yet in one batch."""
+        waiting: dict[str, np.ndarray] = {}
+        for material in materials:
+            try:
+                name = sound_key(material, prepare)
+                if not self._path(name).exists():
+                    waiting[name] = prepare(material, self.info.rate or 0)
+            except (BadInputError, ValueError):
+                continue  # `hear` meets it again, where the reason can be noted of its clip
+        if waiting:
+            for name, rows in zip(waiting, self.network.embed(list(waiting.values())), strict=True):
+                self._keep(name, rows)
 
     def look(self, material: Material, seconds: float | None = None) -> Rows:
         """Rows of one picture, of its first `seconds` or of all."""
@@ -114,15 +129,24 @@ class Ear:
         return self._kept(f"{material.hashes[1]}-{seconds or 'whole'}", compute)
 
     def _kept(self, name: str, compute: Callable[[], Rows]) -> Rows:
-        path = self.cache / f"{name}.npz"
-        if path.exists():
-            with np.load(path) as file:
+        if self._path(name).exists():
+            with np.load(self._path(name)) as file:
                 return {key: file[key] for key in file.files}
         rows = compute()
-        self.cache.mkdir(parents=True, exist_ok=True)
-        with written_beside(path) as part, part.open("wb") as file:
-            np.savez(file, **rows)  # type: ignore[arg-type]
+        self._keep(name, rows)
         return rows
+
+    def _path(self, name: str) -> Path:
+        return self.cache / f"{name}.npz"
+
+    def _keep(self, name: str, rows: Rows) -> None:
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with written_beside(self._path(name)) as part, part.open("wb") as file:
+            np.savez(file, **rows)  # type: ignore[arg-type]
+
+
+def sound_key(material: Material, prepare: Preparation) -> str:
+    return f"{material.hashes[0]}-{prepare.__name__}"
 
 
 # ------------------------------------------------------------------------------------ the scores
@@ -159,9 +183,8 @@ def listen(
         for system in report.systems:
             system.warnings += [w for w in ear.network.warnings if w not in system.warnings]
             gathered: dict[str, list[tuple[Rows, Rows | None]]] = {}
-            for done, record in enumerate(system.records):
+            for done, (record, take, reference) in enumerate(ahead(ear, definitions, system, takes[system.name], true)):
                 clip = record["id"]
-                take, reference = Material(takes[system.name][clip]), Material(true[clip]) if clip in true else None
                 for definition in definitions:
                     try:
                         score, rows = one(ear, definition, take, reference, captions.get(clip))
@@ -176,6 +199,22 @@ def listen(
             for definition in definitions:
                 if definition.kind == "set":
                     of_set(system, definition, gathered.get(definition.id, []))
+
+
+def ahead(
+    ear: Ear, definitions: Sequence[Definition], system: System, takes: dict[str, Files], true: dict[str, Files]
+) -> Iterator[tuple[Record, Material, Material | None]]:
+    """The records of a system with take and true clip, after the sounds of the next `BATCH` were heard together."""
+    preparations = {PREPARED[definition.id] for definition in definitions if definition.id in PREPARED}
+    for first in range(0, len(system.records), BATCH):
+        group = [
+            (record, Material(takes[record["id"]]), Material(true[record["id"]]) if record["id"] in true else None)
+            for record in system.records[first : first + BATCH]
+        ]
+        sounding = [m for _, *both in group for m in both if m is not None and m.sounds]
+        for prepare in sorted(preparations, key=lambda p: p.__name__):
+            ear.hear_ahead(sounding, prepare)
+        yield from group
 
 
 def one(

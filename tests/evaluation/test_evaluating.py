@@ -296,10 +296,11 @@ def test_a_network_of_a_small_size_scores(
 
     class Small:
         digest, warnings = "0" * 64, []
-        calls = 0
+        calls = batches = 0
 
         def embed(self, sounds: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
             Small.calls += len(sounds)
+            Small.batches += 1
             return [
                 {
                     "features": np.array([[s.std(), np.abs(s).max(), len(s) / 1e5]], np.float32),
@@ -329,6 +330,7 @@ def test_a_network_of_a_small_size_scores(
     assert report.systems[0].unscored["is-panns/av-benchmark"] == {"fewer than ten clips": 3}
     calls = Small.calls
     assert calls == 2 * 9  # each of nine sounds once per network
+    assert Small.batches == 2 * 2  # those of a system together
     again = evaluate([good, late], true, wanted, places, out, workers=1)
     assert Small.calls == calls
     assert again.summary() == report.summary()
