@@ -600,13 +600,16 @@ class StaV2a(Published):
             notes.append(f"denoised in windows of {WINDOW / self.codec.latent_rate:.2f} s, as long as in training")
         if self.config["unet_source"] == "inferred" and self.untrained is None:
             notes.append("the sizes of the UNet are inferred, not read: --part t2a= was not given when it was loaded")
-        if not request.prompt:
+        prompt = (request.prompt or "").strip()
+        if len(self.text.token_ids(prompt)) > reader.MAX_TOKENS:
+            notes.append(f"of the prompt the first {reader.MAX_TOKENS - 1} tokens count, as in training")
+        if not prompt:
             notes.append("without --prompt the picture alone leads: this model was taught with captions")
         return StaPlan(
             duration=clip.duration,
             features=self._look(clip, progress),
             latents=latents,
-            prompt=request.prompt or "",
+            prompt=prompt,
             seed=request.seed,
             steps=STEPS[settings.sampler] if request.steps is None else request.steps,
             guidance=GUIDANCE if request.guidance is None else request.guidance,
