@@ -10,6 +10,7 @@ leave out; and `Settings`, a dataclass of what can be set for a take.
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import os
@@ -155,19 +156,28 @@ def random_weights(name: str, size: str | Path) -> Loaded:
 
     from synchresis.systems.weights import Loaded, randomise
 
-    file = file_of(name)
-    if str(size) in file.SIZES:
-        config = file.SIZES[str(size)]
-    elif Path(size).is_file():
-        config, size = _configuration(Path(size), name), os.path.abspath(size)
-    else:
-        raise BadInputError(f"{name} has no size {size}: choose from {', '.join(file.SIZES)}, or give a JSON file")
+    config, size = config_of(name, size)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        components = _built(file, config, size)
+        components = build_as(name, config, size)
     for module in components.values():
         randomise(module)
-    return Loaded(name, config, components, untrained=str(size))
+    return Loaded(name, config, components, untrained=size)
+
+
+def config_of(name: str, size: str | Path) -> tuple[dict[str, Any], str]:
+    """A configuration of one's own, and its label: the name of the size, or the absolute path of the JSON file."""
+    sizes = file_of(name).SIZES
+    if str(size) in sizes:
+        return copy.deepcopy(sizes[str(size)]), str(size)
+    if Path(size).is_file():
+        return _configuration(Path(size), name), os.path.abspath(size)
+    raise BadInputError(f"{name} has no size {size}: choose from {', '.join(sizes)}, or give a JSON file")
+
+
+def build_as(name: str, config: dict[str, Any], source: str | Path) -> dict[str, Any]:
+    """The networks of a configuration, random. Raises BadInputError, naming `source`, where it describes none."""
+    return _built(file_of(name), config, source)
 
 
 def _configuration(path: Path, name: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ Sources: STA-V2A spec; what the published code does and we do differently is lis
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +38,7 @@ from synchresis.nn import cavp as cavp_net
 from synchresis.nn.attentive import AttentivePooling, PoolingConfig
 from synchresis.nn.cavp import CAVP, CAVPConfig
 from synchresis.nn.onset_head import LocalBranch, LocalConfig
+from synchresis.systems import config_of
 from synchresis.systems.latent_unet import (
     DEFAULT_STEPS,
     OVERLAP,
@@ -708,11 +708,10 @@ def begin(size: str, init: Path | None = None, parts: Mapping[str, Path] | None 
     Raises BadInputError for a size that is not known and for files that do not fit.
     """
     parts = dict(parts or {})
-    if size not in SIZES:
-        raise BadInputError(f"sta_v2a has no size {size}: choose from {', '.join(SIZES)}")
     if strangers := parts.keys() - {"text", "cavp", "audioldm"}:
         raise BadInputError(f"training begins with the parts text, cavp and audioldm, not {', '.join(strangers)}")
-    config = copy.deepcopy(SIZES[size]) | {"video_dropped": True, "quirks": dict(OUR_QUIRKS)}
+    config, size = config_of("sta_v2a", size)
+    config |= {"video_dropped": True, "quirks": dict(OUR_QUIRKS)}
     if init is not None:
         config |= {"unet": t2a_config(init), "unet_source": "t2a", "scheduler": _scheduler({"t2a": init}, [], {})}
     given: dict[str, tuple[dict[str, Tensor], Path, dict[str, str]]] = {}

@@ -11,7 +11,6 @@ does and we do differently is listed in docs/vta_ldm.md.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import re
@@ -35,6 +34,7 @@ from synchresis.encoders import clip as clip_eye
 from synchresis.encoders import clip_text, video
 from synchresis.errors import BadInputError
 from synchresis.media import Clip
+from synchresis.systems import config_of
 from synchresis.systems.latent_unet import (
     DEFAULT_STEPS,
     OVERLAP,
@@ -339,9 +339,7 @@ def begin(size: str, parts: Mapping[str, Path], pretrained: Path | None = None, 
     folder, tokenizer and all). `pretrained` is a UNet to start from (+pretrain): its own state, or that of a model
     which has it under `unet.`. Raises BadInputError for parts that are missing or do not fit.
     """
-    if size not in SIZES:
-        raise BadInputError(f"no variant is called {size}: choose from {', '.join(SIZES)}")
-    config = copy.deepcopy(SIZES[size])
+    config, size = config_of("vta_ldm", size)
     config["quirks"] = dict(OUR_QUIRKS)
     wanted = {"encoder", "audioldm"} | ({"text"} if config["text"] is not None else set())
     if parts.keys() != wanted:

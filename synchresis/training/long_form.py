@@ -14,10 +14,11 @@ the published code:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -25,10 +26,17 @@ from torch import Tensor
 
 from synchresis.diffusion.guidance import drop
 from synchresis.diffusion.objectives import Objective, V, masked_mse, training_times
+from synchresis.errors import BadInputError
 from synchresis.nn.conditioners import padded
 from synchresis.nn.oobleck import Oobleck
 from synchresis.timeline.time import Number, Span, as_fraction
 from synchresis.timeline.track import Track, concat
+from synchresis.training.course import Course, begun, lessons_of, on, opened, output_for
+from synchresis.training.films import Film, Lesson, lessons_folder, stretches
+from synchresis.training.loop import train
+
+if TYPE_CHECKING:
+    from synchresis.systems.lova import Lova
 
 SHORTEST = Fraction(5)  # seconds of a piece that is spliced in, unless the film itself is shorter
 UNCHANGED = 0.5  # share of pairs that are left as long as they are
@@ -218,3 +226,87 @@ def long_form_loss(
         mask=latent_mask,
     )
     return masked_mse(prediction, objective.target(latents, noise, t), latent_mask)
+
+
+# From films to a folder ------------------------------------------------------------------
+
+
+def train_folder(
+    out: Path, films: Path, *, size: str = "full", init: Path | None = None, parts: Mapping[str, Path], course: Course
+) -> Path:
+    """LoVA trained on films (`training.films`), written to `out`. The denoiser learns; codec and CLIP stay.
+
+    Sound and features are read once. Splices are cut anew at each step, so that the codec, whose latents are drawn,
+    is asked then. Raises BadInputError for films, weights or an `out` that cannot be used.
+    """
+    from synchresis.systems.lova import Lova
+
+    listed = opened(out, films)
+    loaded = begun("lova", size, init, parts, ("denoiser",), course.seed)
+    lova = Lova(loaded, course.device)
+    codec, longest = lova.codec, Fraction(max(1, math.floor(lova.trained)))
+    if tuple(lova.routing.cross) != (lova.picture["id"],) or lova.numbers is not None:
+        raise BadInputError("training knows the LoVA that the picture alone conditions: this one is told numbers too")
+
+    def make(_: Film, lesson: Lesson) -> tuple[Track, Track]:
+        fps = Fraction(int(lesson["fps"][0]), int(lesson["fps"][1]))
+        return Track(lesson["sound"].numpy(), Fraction(lova.rate)), Track(lesson["features"].numpy(), fps)
+
+    with lessons_folder(course.cache) as folder:
+        lessons = lessons_of(
+            loaded, ("clip",), listed, lambda film: read_film(lova, film.path, longest), make, course, folder
+        )
+        rng, draw = np.random.default_rng(course.seed), torch.Generator().manual_seed(course.seed)
+
+        def batches() -> Iterator[Batch]:
+            while True:
+                pairs = []
+                for i in rng.integers(len(lessons), size=course.batch).tolist():
+                    sound, features = lessons[i]
+                    target = drawn_length(min(sound.duration, features.duration), longest, rng)
+                    pairs.append(splice(sound, features, target, rng))
+                yield collate(pairs, codec.config.ratio)
+
+        def loss(batch: Any) -> Tensor:
+            batch = on(course.device, batch)
+            return long_form_loss(
+                lova.denoiser,
+                latents_of(codec, batch.sound, draw) / lova.latent_scale,
+                batch.features,
+                draw,
+                latent_mask=batch.latent_mask,
+                context_mask=batch.context_mask,
+                objective=lova.objective,
+            )
+
+        output = output_for(loaded, out, ("denoiser",), course, lessons, init)
+        weights = train(
+            lova.denoiser, batches(), loss, steps=course.steps, peak=course.rate, report=course.reported,
+            saving=output.saving,
+        )  # fmt: skip
+    lova.denoiser.load_state_dict(weights)
+    return output.finish()
+
+
+def read_film(lova: Lova, film: Path, longest: Fraction) -> list[Lesson]:
+    """Sound [N, channels] and CLIP's features [S, D] of each stretch of a film, at most `longest` (whole seconds)."""
+    from synchresis.encoders.clip import frame_features
+    from synchresis.media import probe, read_sound
+    from synchresis.systems.published import need_picture
+
+    clip = probe(film)
+    need_picture(clip)
+    fps = as_fraction(lova.picture.get("config", {}).get("fps", 22))
+    spans = stretches(clip.duration, longest, 1)
+    if not clip.audio:
+        raise BadInputError("it has no sound")
+    features = frame_features(lova.clip, clip, rate=fps).values
+    channels, lessons = lova.codec.config.audio_channels, []
+    for span in spans:
+        sound = read_sound(clip, rate=lova.rate, span=span).values
+        if sound.shape[1] != channels:
+            sound = np.repeat(sound.mean(axis=1, keepdims=True), channels, axis=1)
+        seen = features[math.floor(span.start * fps) : math.ceil(span.end * fps)]
+        told = {"sound": sound, "features": seen, "fps": np.array([fps.numerator, fps.denominator])}
+        lessons.append({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in told.items()})
+    return lessons

@@ -1,7 +1,9 @@
-"""What every training of pocket shares: the schedule, the moving average of weights, and one careful step."""
+"""What every training shares: the schedule, the moving average of weights, and one careful step."""
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -34,6 +36,25 @@ class Average:
             else:
                 self.weights[name].copy_(value)
 
+    @contextmanager
+    def worn_by(self, module: nn.Module) -> Iterator[None]:
+        """Inside, the module has the averaged weights; afterwards its own again."""
+        own = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        module.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            module.load_state_dict(own)
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What is kept on the way: every `every` steps `write(step)` is called, while the module has its averaged weights.
+    """
+
+    every: int
+    write: Callable[[int], object]
+
 
 def train(
     module: nn.Module,
@@ -45,6 +66,7 @@ def train(
     decay: float = 0.999,
     report: Callable[[int, float], None] | None = None,
     weight_decay: float = 0.02,
+    saving: Saving | None = None,
 ) -> dict[str, torch.Tensor]:
     """Run `steps` steps of AdamW and return the averaged weights. Stops at a loss that is not finite."""
     matrices = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
@@ -69,6 +91,9 @@ def train(
         average.update(module)
         if report is not None:
             report(step + 1, float(loss.detach()))
+        if saving is not None and (step + 1) % saving.every == 0 and step + 1 < steps:
+            with average.worn_by(module):
+                saving.write(step + 1)
     return average.weights
 
 

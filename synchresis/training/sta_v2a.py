@@ -1,10 +1,7 @@
 """Training of STA-V2A: the denoiser under its ControlNet, and the onset pretext task beside it.
 
-    train_folder(
-        Path("out"), Path("films.jsonl"), init=T2A_FOLDER, parts={"text": …, "cavp": …, "audioldm": …}, steps=100_000
-    )
-
-or step by step `systems.sta_v2a.begin`, `read_example`, `train_sta_v2a`, `systems.weights.write_folder`.
+`train_folder` goes from a list of films to a folder; step by step it is `systems.sta_v2a.begin`, `read_examples`,
+`train_sta_v2a` and `systems.weights.write_folder`.
 
 The published trainer was never released (spec section 10). As there: two losses, added; text encoder, CAVP and codec
 frozen; the UNet frozen too unless asked for. Differently: the words are dropped as they are at inference, to the empty
@@ -13,9 +10,10 @@ string, and the picture with a probability of its own, so that it can be guided.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +21,18 @@ import torch
 from torch import Tensor, nn
 
 from synchresis.diffusion.guidance import drop
-from synchresis.training.latent_unet import GAMMA, Levels, loss_of, min_snr_weights, noised
-from synchresis.training.loop import train
+from synchresis.training.course import Course, begun, lessons_of, on, opened, output_for
+from synchresis.training.films import Film, Lesson, lessons_folder
+from synchresis.training.latent_unet import (
+    GAMMA,
+    LATENTS,
+    Levels,
+    coded_stretches,
+    loss_of,
+    min_snr_weights,
+    noised,
+)
+from synchresis.training.loop import Saving, train
 from synchresis.training.onsets import onset_loss, sound_labels
 
 if TYPE_CHECKING:
@@ -62,34 +70,32 @@ class Losses:
     onset: Tensor
 
 
-def read_example(loaded: Loaded, film: Path, prompt: str, latents: int = 256) -> Example:
-    """What a film with sound teaches, from its beginning on: up to `latents`, in whole cells of 8, of its sound.
+@torch.no_grad()
+def read_examples(loaded: Loaded, film: Path, prompt: str, latents: int = LATENTS) -> list[Example]:
+    """What a film with sound teaches, in stretches of up to `latents`, in whole cells of the UNet.
 
-    Raises BadInputError for a film without picture or sound, or under 0.32 s.
+    The sound is levelled as AudioLDM's was. Silent stretches are left out. Raises BadInputError for a film without
+    picture or sound, and for one that is silent or under a second.
     """
-    from synchresis.codecs.audioldm import HOP, RATE, fitted, log_mel
+    from synchresis.codecs.audioldm import RATE
     from synchresis.encoders.cavp import frame_features
-    from synchresis.errors import BadInputError
     from synchresis.media import probe, read_sound
+    from synchresis.systems.published import need_picture
 
     networks: Any = loaded.components
     codec, clip = networks["codec"], probe(film)
+    need_picture(clip)
     seen = torch.from_numpy(frame_features(networks["cavp"].eval(), clip, side=loaded.config["side"]).values)
-    sound = read_sound(clip, rate=RATE, mono=True)
-    samples = torch.from_numpy(sound.values.astype("float32")).reshape(1, -1)
     multiple = 2 ** (len(loaded.config["unet"]["block_out_channels"]) - 1)
-    cells = min(latents, samples.shape[1] // (HOP * codec.fold)) // multiple * multiple
-    if not cells:
-        raise BadInputError(f"{film} is too short to learn from")
-    samples = samples[:, : cells * HOP * codec.fold]
-    with torch.no_grad():
-        mel = fitted(log_mel(samples), cells * codec.fold)
-        coded = codec.eval().latents(mel[:, None], None)[0]
-    # The whole sound is listened to, so that the last cells know what is loud.
-    labels = sound_labels(sound, cells, codec.latent_rate)
-    rate = networks["local"].config.rate
-    rows = max(1, -(-cells * rate // codec.latent_rate))
-    return Example(coded, seen[:rows], prompt, labels)
+    rate, examples = networks["local"].config.rate, []
+    for span, coded in coded_stretches(codec, clip, multiple, latents):
+        cells = coded.shape[1]
+        # The whole stretch is listened to, so that its last cells know what is loud.
+        labels = sound_labels(read_sound(clip, rate=RATE, mono=True, span=span), cells, codec.latent_rate)
+        first = min(math.ceil(span.start * rate), len(seen) - 1)
+        rows = max(1, math.ceil(Fraction(cells, codec.latent_rate) * rate))
+        examples.append(Example(coded, seen[first : first + rows], prompt, labels))
+    return examples
 
 
 def batches(examples: Sequence[Example], size: int, draw: torch.Generator) -> Iterator[Batch]:
@@ -185,6 +191,7 @@ def train_sta_v2a(
     gamma: float | None = GAMMA,
     decay: float = 0.999,
     report: Callable[[int, float], None] | None = None,
+    saving: Saving | None = None,
 ) -> Loaded:
     """Trains the networks in place, with a moving average of their weights, and returns them in `eval`.
 
@@ -200,6 +207,7 @@ def train_sta_v2a(
     trainee = Trainee(loaded, unet_too)
 
     def one(given: Any) -> Tensor:
+        given = on(next(trainee.parameters()).device, given)
         losses = batch_losses(
             trainee, given, schedule, draw, text_dropped=text_dropped, video_dropped=video_dropped, gamma=gamma
         )
@@ -208,7 +216,7 @@ def train_sta_v2a(
     for network in loaded.components.values():
         network.eval()
     weights = train(
-        trainee, batches(examples, batch, draw), one, steps=steps, peak=peak, decay=decay, report=report
+        trainee, batches(examples, batch, draw), one, steps=steps, peak=peak, decay=decay, report=report, saving=saving
     )
     trainee.load_state_dict(weights)
     loaded.__dict__.pop("digest", None)  # that of the weights before
@@ -217,58 +225,52 @@ def train_sta_v2a(
     return loaded
 
 
-def read_list(file: Path) -> list[tuple[Path, str]]:
-    """Films and their captions from a file with a JSON object a line, {"video_location": ..., "captions": ...}.
-
-    Those are the names in the authors' lists; places are relative to the file. A line without a caption is a film to
-    learn from without words. Raises BadInputError for a file without any, or a line that is something else.
-    """
-    from synchresis.errors import BadInputError
-
-    found = []
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"{file} cannot be read: {error}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            told = json.loads(line)
-            found.append((file.parent / told["video_location"], str(told.get("captions") or "")))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            wanted = '{"video_location": FILM, "captions": TEXT}'
-            raise BadInputError(f"{file}, line {number}: should be {wanted}") from error
-    if not found:
-        raise BadInputError(f"{file} names no films")
-    return found
-
-
 def train_folder(
     out: Path,
     films: Path,
     *,
     size: str = "full",
     init: Path | None = None,
-    parts: Mapping[str, Path] | None = None,
-    steps: int,
-    seed: int = 0,
-    batch: int = 8,
+    parts: Mapping[str, Path],
+    course: Course,
     unet_too: bool = False,
-    report: Callable[[int, float], None] | None = None,
 ) -> Path:
-    """A system trained on the films of a list (`read_list`), beginning from the prior `init`, written to `out`.
+    """STA-V2A trained on films (`training.films`), written to `out`.
 
-    Raises BadInputError where `out` holds a system, and for a list, prior or parts that cannot be used.
+    ControlNet, local and global branch learn, and the UNet with `unet_too`. `init` is a text-to-audio folder of
+    diffusers, the published folder, or a folder of ours. Raises BadInputError for films, weights or an `out` that
+    cannot be used.
     """
-    from synchresis.systems.sta_v2a import begin
-    from synchresis.systems.weights import check_new, write_folder
+    listed = opened(out, films)
+    loaded = _begun(size, init, parts, course.seed)
+    for network in loaded.components.values():
+        network.eval().to(course.device)
 
-    check_new(out)
-    listed = read_list(films)
+    def read(film: Film) -> list[Lesson]:
+        examples = read_examples(loaded, film.path, film.prompt)
+        return [{"latents": e.latents, "features": e.features, "labels": e.labels} for e in examples]
+
+    with lessons_folder(course.cache) as folder:
+        lessons = lessons_of(
+            loaded, ("cavp", "codec"), listed, read, lambda film, lesson: Example(prompt=film.prompt, **lesson), course,
+            folder,
+        )  # fmt: skip
+        trained = [name for name in ("control", "local", "pooling") if name in loaded.components]
+        output = output_for(loaded, out, [*trained, *(["unet"] if unet_too else [])], course, lessons, init)
+        train_sta_v2a(
+            loaded, lessons, steps=course.steps, seed=course.seed, batch=course.batch, peak=course.rate,
+            unet_too=unet_too, report=course.reported, saving=output.saving,
+        )  # fmt: skip
+    return output.finish()
+
+
+def _begun(size: str, init: Path | None, parts: Mapping[str, Path], seed: int) -> Loaded:
+    from synchresis.systems import sta_v2a
+
+    if init is not None and ((init / "system.json").is_file() or not (init / "unet").is_dir()):
+        loaded = begun("sta_v2a", size, init, parts, (), seed)
+        loaded.config["quirks"] = dict(sta_v2a.OUR_QUIRKS)  # what is trained now is trained our way
+        return loaded
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        loaded = begin(size, init, parts)
-    examples = [read_example(loaded, film, caption) for film, caption in listed]
-    train_sta_v2a(loaded, examples, steps=steps, seed=seed, batch=batch, unet_too=unet_too, report=report)
-    return write_folder(loaded, out)
+        return sta_v2a.begin(size, init, parts)

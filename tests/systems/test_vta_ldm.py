@@ -390,7 +390,7 @@ def test_a_variant_begins_with_the_networks_of_others(published: Loaded, tmp_pat
     assert same_unet(fresh, module.begin("tiny-cavp", parts))
     with pytest.raises(BadInputError, match="parts audioldm, encoder"):
         module.begin("tiny-cavp", {})
-    with pytest.raises(BadInputError, match="no variant"):
+    with pytest.raises(BadInputError, match="no size"):
         module.begin("huge", parts)
 
 

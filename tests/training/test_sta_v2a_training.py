@@ -16,14 +16,16 @@ from synchresis.systems import sta_v2a
 from synchresis.systems.latent_unet import Schedule
 from synchresis.systems.weights import Loaded, write_folder
 from synchresis.timeline import detect_onsets
-from synchresis.training import sta_v2a as training
+from synchresis.training.course import Course
 from synchresis.training.sta_v2a import (
+    TEXT_DROPPED,
+    VIDEO_DROPPED,
     Batch,
     Example,
     Trainee,
     batch_losses,
     batches,
-    read_example,
+    read_examples,
     train_folder,
     train_sta_v2a,
 )
@@ -52,7 +54,7 @@ def made(seed: int, prompt: str, cells: int = 32) -> Example:
 def test_what_a_film_teaches(loaded: Loaded, tmp_path: Path) -> None:
     wood = film(11, size=(96, 96), seconds=3.3, fps=25, kinds=("wood",), ugly=False)
     write_film(tmp_path / "wood.mp4", wood.frames, wood.fps, wood.sound)
-    example = read_example(loaded, tmp_path / "wood.mp4", "wood")
+    (example,) = read_examples(loaded, tmp_path / "wood.mp4", "wood")
     assert example.latents.shape == (8, 80, 16)  # 82 cells in 3.3 s, of which whole eights
     assert example.labels.shape == (80,)
     assert example.features.shape == (13, 24)
@@ -60,10 +62,12 @@ def test_what_a_film_teaches(loaded: Loaded, tmp_path: Path) -> None:
     marked = (np.flatnonzero(example.labels.numpy()) + 0.5) / 25
     assert len(marked) > 0
     assert np.abs(marked[:, None] - heard).min(axis=1).max() < 0.06
-    assert read_example(loaded, tmp_path / "wood.mp4", "wood", latents=32).latents.shape == (8, 32, 16)
+    pieces = read_examples(loaded, tmp_path / "wood.mp4", "wood", latents=32)
+    assert [piece.latents.shape for piece in pieces] == [(8, 32, 16)] * 3  # the last begins earlier, to be as long
+    assert torch.equal(pieces[0].labels, example.labels[:32])
     write_film(tmp_path / "mute.mp4", iter(list(wood.frames)[:5]), wood.fps, None)
     with pytest.raises(BadInputError):
-        read_example(loaded, tmp_path / "mute.mp4", "wood")
+        read_examples(loaded, tmp_path / "mute.mp4", "wood")
 
 
 def test_batches_are_cut_to_the_shortest() -> None:
@@ -158,8 +162,8 @@ def test_from_a_list_of_films_to_a_folder(begun: Loaded, tmp_path: Path) -> None
     films.write_text('{"video_location": "3.mp4", "captions": "wood"}\n\n{"video_location": "11.mp4"}\n')
     steps: list[int] = []
     out = train_folder(
-        tmp_path / "out", films, size="small", init=tmp_path / "t2a", steps=2, batch=2,
-        report=lambda step, loss: steps.append(step),
+        tmp_path / "out", films, size="small", init=tmp_path / "t2a", parts={},
+        course=Course(steps=2, batch=2, rate=1e-4, report=lambda step, loss: steps.append(step)),
     )  # fmt: skip
     assert steps == [1, 2]
     system: Any = synchresis.load("sta_v2a", weights=out, device="cpu")
@@ -169,16 +173,7 @@ def test_from_a_list_of_films_to_a_folder(begun: Loaded, tmp_path: Path) -> None
     assert all(torch.equal(value, kept[name]) for name, value in unet.state_dict().items())
     assert system.sound(tmp_path / "3.mp4", prompt="wood", steps=2).samples.shape == (32_000, 1)
     with pytest.raises(BadInputError, match="already holds"):
-        train_folder(out, films, size="small", steps=1)
-
-
-@pytest.mark.parametrize(("content", "reason"), [("", "names no films"), ("[1]", "line 1"), ("{}", "line 1")])
-def test_lists_that_are_none_are_refused(content: str, reason: str, tmp_path: Path) -> None:
-    (tmp_path / "films.jsonl").write_text(content)
-    with pytest.raises(BadInputError, match=reason):
-        training.read_list(tmp_path / "films.jsonl")
-    with pytest.raises(BadInputError, match="cannot be read"):
-        training.read_list(tmp_path / "nothing.jsonl")
+        train_folder(out, films, size="small", parts={}, course=Course(steps=1, batch=1, rate=1e-4))
 
 
 def test_losses_weigh_by_the_noise(begun: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,4 +194,4 @@ def test_losses_weigh_by_the_noise(begun: Loaded, monkeypatch: pytest.MonkeyPatc
     target = alpha.sqrt() * noise - (1 - alpha).sqrt() * batch.latents
     assert float(losses.diffusion) == pytest.approx(float(target.square().mean()), rel=1e-4)
     assert float(losses.onset) == pytest.approx(np.log(2), rel=1e-5)
-    assert training.TEXT_DROPPED == training.VIDEO_DROPPED == 0.1
+    assert TEXT_DROPPED == VIDEO_DROPPED == 0.1
