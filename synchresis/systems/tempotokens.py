@@ -362,7 +362,7 @@ class TempoTokens:
     name = "tempotokens"
 
     def __init__(self, loaded: Loaded, device: str) -> None:
-        self._loaded = loaded
+        self.loaded = loaded
         self.device = device
         for network in loaded.components.values():
             network.eval().to(device)
@@ -373,15 +373,15 @@ class TempoTokens:
 
     @property
     def weights_hash(self) -> str:
-        return self._loaded.digest
+        return self.loaded.digest
 
     @property
     def untrained(self) -> str | None:
-        return self._loaded.untrained
+        return self.loaded.untrained
 
     @property
     def key_report(self) -> str | None:
-        return report_line(self._loaded)
+        return report_line(self.loaded)
 
     picture = picture_sound
 
@@ -448,7 +448,7 @@ class TempoTokens:
 
     @property
     def _correctable(self) -> dict[str, nn.Module]:
-        components = self._loaded.components
+        components = self.loaded.components
         tower: nn.Module = components["text"].tower  # type: ignore[assignment]
         return {"unet": components["unet"], "text_encoder": tower}
 
@@ -474,12 +474,16 @@ class TempoTokens:
 
     def map(self, sound: Tensor, settings: Settings, seed: int = 0, stretch: int = 0) -> Mapped:
         """What the mapper says of sound [1, N] at 16 kHz, a stretch of `settings.stretch` seconds."""
-        tokens = self.beats(normalised(filter_bank(sound))).concatenated
+        tokens = self.hear(sound)
         keep = None
         if settings.class_dropout:
             drawn = normal(seed, self.mapper.config.output, FRAMES * stretch, FRAMES * (stretch + 1), KEEP_STREAM)
             keep = torch.from_numpy(drawn > 0).to(tokens)[None]
         return self.mapper(spread_tokens(tokens, settings.published_order), FRAMES, keep)
+
+    def hear(self, sound: Tensor) -> Tensor:
+        """BEATs' tokens of sound [1, N] at 16 kHz: [1, N', D], all layers side by side."""
+        return self.beats(normalised(filter_bank(sound))).concatenated
 
     # Picturing
 
@@ -573,7 +577,7 @@ class TempoTokens:
         return torch.autocast(kind, torch.bfloat16 if kind == "cpu" else torch.float16)
 
     def _tiles(self, settings: Settings) -> Any:
-        return _tiled(self._loaded.components["vae"]) if settings.tiles else nullcontext()
+        return _tiled(self.loaded.components["vae"]) if settings.tiles else nullcontext()
 
 
 def _without(text: str, words: Sequence[str]) -> str:

@@ -160,7 +160,8 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, nn.Module], list[KeyRe
         raise BadInputError(f"{folder} is no folder of a text-to-video base, such as cerspense/zeroscope_v2_576w")
     tokenizer, padding = clip_prompt.read_tokenizer(folder / "tokenizer")
     bytes_ = as_bytes(tokenizer)
-    files = {part: _weights(folder / name) for part, name in (("unet", "unet"), ("text", "text_encoder"), ("vae", "vae"))}
+    places = {"unet": "unet", "text": "text_encoder", "vae": "vae"}
+    files = {part: _weights(folder / place) for part, place in places.items()}
     words = _json(folder / "text_encoder" / "config.json")
     network = {name: words.get(name, value) for name, value in clip_prompt.SD_2.items()}
     network["vocab_size"] = max(network["vocab_size"], _vocabulary(tokenizer))
@@ -189,7 +190,8 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, nn.Module], list[KeyRe
 
 
 def _weights(folder: Path) -> Path:
-    names = ("diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.bin", "pytorch_model.bin")
+    stems = ("diffusion_pytorch_model", "model", "pytorch_model")
+    names = [f"{stem}{suffix}" for suffix in (".safetensors", ".bin") for stem in stems]
     found = next((folder / name for name in names if (folder / name).is_file()), None)
     if found is None:
         raise BadInputError(f"{folder} has no weights: looked for {', '.join(names)}")
