@@ -16,7 +16,7 @@ ADAPTERS: dict[str, Adapter | Check] = {
 }
 
 # All of those cases of which the above runs a part, because the rest takes minutes or gigabytes.
-SLOW: dict[str, Adapter | Check] = {**encoders.SLOW}
+SLOW: dict[str, Adapter | Check] = {**encoders.SLOW, **metrics.SLOW}
 
 # Cases known to be without an adapter yet: they skip. A case that is neither here nor above fails.
 KNOWN = (
