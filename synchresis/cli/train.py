@@ -117,7 +117,7 @@ def train(
     from synchresis.training.course import Course
 
     begin = {
-        "size": size or "full",
+        "size": size,
         "init": None if init is None else place_of(init, "--init"),
         "parts": {name: place_of(place, f"--part {name}=") for name, place in pairs("--part", part).items()},
     }

@@ -141,6 +141,7 @@ PARTS = {
 STEPS, GUIDANCE = 100, 7.0
 SECONDS = (0.0, 10.0)     # what the published model was always told
 PROJECTION_SEED = 12345   # of the projections that no file of Stable Audio Open has
+BRANCH_ALONE = "control branch and projections, from Stable Audio Open alone"  # what is untrained there
 ENVELOPE_STREAM = 1 << 41  # the noise of the envelope's latents, out of the way of the sampler's
 LEVEL = 0.15              # the loudest value of an envelope: that of the published demonstration is 0.145
 NO_CONTROL = -1.0         # the constant waveform that training put in place of an envelope
@@ -351,8 +352,7 @@ def _read_base(file: Path, tensors: dict[str, Tensor], parts: dict[str, Path]) -
             drawn = torch.rand(value.shape, generator=generator) * 2 - 1
             projections[f"conditioners.{kind}.proj_out.{name}"] = drawn * width**-0.5
     reports.append(fill(networks["conditioner"], numbers | projections, component="conditioner", source=file))
-    untrained = "control branch and projections, from Stable Audio Open alone"
-    return Loaded("stable_foley", config, networks, reports, untrained)
+    return Loaded("stable_foley", config, networks, reports, BRANCH_ALONE)
 
 
 def _with_parts(

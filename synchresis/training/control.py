@@ -183,14 +183,20 @@ def train_control(
 
 
 def train_folder(
-    out: Path, films: Path, *, size: str = "full", init: Path | None = None, parts: Mapping[str, Path], course: Course
+    out: Path,
+    films: Path,
+    *,
+    size: str | None = None,
+    init: Path | None = None,
+    parts: Mapping[str, Path],
+    course: Course,
 ) -> Path:
     """Stable-Foley's control branch trained on films (`training.films`), written to `out`; all else stays.
 
     `init` is Stable Audio Open's file, Stable-Foley's checkpoint, or a folder of ours. Raises BadInputError for films,
     weights or an `out` that cannot be used.
     """
-    from synchresis.systems.stable_foley import StableFoley
+    from synchresis.systems.stable_foley import BRANCH_ALONE, StableFoley
 
     listed = opened(out, films)
     loaded = begun("stable_foley", size, init, parts, ("denoiser",), course.seed)
@@ -206,9 +212,9 @@ def train_folder(
         lessons = lessons_of(
             loaded, frozen, listed, read, lambda _, lesson: Item(**lesson), course, folder, kind="control"
         )
+        if loaded.untrained == BRANCH_ALONE:
+            loaded.untrained = None  # the branch is trained now; the projections are random in the published one too
         output = output_for(loaded, out, ("denoiser",), course, lessons, init)
-        if loaded.untrained is not None and init is not None and not (init / "system.json").is_file():
-            loaded.untrained = None  # the branch was what Stable Audio Open lacks; the projections stay random
         train_control(
             system.denoiser, lessons, no_control(system.control_codec, system.config["window"]), steps=course.steps,
             batch=course.batch, seed=course.seed, peak=course.rate, report=course.reported, saving=output.saving,

@@ -58,20 +58,23 @@ class Course:
 
 
 def begun(
-    name: str, size: str, init: Path | None, parts: Mapping[str, Path], trained: Sequence[str], seed: int
+    name: str, size: str | None, init: Path | None, parts: Mapping[str, Path], trained: Sequence[str], seed: int
 ) -> Loaded:
     """The networks of `init` (published files, or a folder of ours), or of a size with weights drawn from `seed`.
 
-    From a size, `trained` are as they are born; the others, which stay as they are, are drawn so that no path is dead.
-    Raises BadInputError for parts without files that lack them.
+    From a size ("full" by default), `trained` are as they are born; the others, which stay as they are, are drawn so
+    that no path is dead. Raises BadInputError for a size beside files, which have their own, and for parts without
+    files that lack them.
     """
     from synchresis.systems import build_as, config_of, read_weights
 
     if init is not None:
+        if size is not None:
+            raise BadInputError(f"--size {size}: the sizes are those of --init, leave it out")
         return read_weights(name, init, parts)
     if parts:
         raise BadInputError(f"{name} takes --part beside the published files that --init names: give --init too")
-    config, label = config_of(name, size)
+    config, label = config_of(name, size or "full")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         components = build_as(name, config, label)
@@ -149,11 +152,17 @@ class Output:
 def output_for(
     loaded: Loaded, folder: Path, trained: Sequence[str], course: Course, lessons: Lessons[Any], init: Path | None
 ) -> Output:
-    """Notes what the training is of: the films by content, the seed, what it began with; no places and no times."""
+    """Notes what the training is of: the films by content, the seed, what it began with; no places and no times.
+
+    It is said aloud where networks that are not trained are random.
+    """
+    if loaded.untrained is not None:
+        which = Path(loaded.untrained).name
+        course.say(f"NOISE: networks that are not trained here have random weights ({which}): good for wiring only")
     noted = {
         "system": loaded.system,
         "trained": list(trained),
-        "began_with": loaded.untrained if init is None else init.name,
+        "began_with": Path(loaded.untrained or "parts").name if init is None else init.name,
         "seed": course.seed,
         "batch": course.batch,
         "rate": course.rate,

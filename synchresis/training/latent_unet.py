@@ -197,7 +197,13 @@ class Clipped:
 
 
 def train_folder(
-    out: Path, films: Path, *, size: str = "full", init: Path | None = None, parts: Mapping[str, Path], course: Course
+    out: Path,
+    films: Path,
+    *,
+    size: str | None = None,
+    init: Path | None = None,
+    parts: Mapping[str, Path],
+    course: Course,
 ) -> Path:
     """VTA-LDM trained on films (`training.films`), written to `out`. UNet and linear layer learn; the eye, the text
     tower and the codec stay.
@@ -236,7 +242,7 @@ def train_folder(
     return output.finish()
 
 
-def _begun(size: str, init: Path | None, parts: Mapping[str, Path], seed: int) -> Loaded:
+def _begun(size: str | None, init: Path | None, parts: Mapping[str, Path], seed: int) -> Loaded:
     from synchresis.systems import vta_ldm
     from synchresis.systems.weights import fill, read_tensors, taken
 
@@ -244,7 +250,7 @@ def _begun(size: str, init: Path | None, parts: Mapping[str, Path], seed: int) -
         return begun("vta_ldm", size, init, parts, TRAINED, seed)
     pretrained = None if init is None else unet_file(init)
     if parts:
-        return vta_ldm.begin(size, parts, pretrained, seed)
+        return vta_ldm.begin(size or "full", parts, pretrained, seed)
     loaded = begun("vta_ldm", size, None, {}, TRAINED, seed)
     loaded.config["quirks"] = dict(vta_ldm.OUR_QUIRKS)
     if pretrained is not None:

@@ -232,7 +232,13 @@ def long_form_loss(
 
 
 def train_folder(
-    out: Path, films: Path, *, size: str = "full", init: Path | None = None, parts: Mapping[str, Path], course: Course
+    out: Path,
+    films: Path,
+    *,
+    size: str | None = None,
+    init: Path | None = None,
+    parts: Mapping[str, Path],
+    course: Course,
 ) -> Path:
     """LoVA trained on films (`training.films`), written to `out`. The denoiser learns; codec and CLIP stay.
 

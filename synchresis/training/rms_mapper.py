@@ -107,7 +107,13 @@ def train_mapper(
 
 
 def train_folder(
-    out: Path, films: Path, *, size: str = "full", init: Path | None = None, parts: Mapping[str, Path], course: Course
+    out: Path,
+    films: Path,
+    *,
+    size: str | None = None,
+    init: Path | None = None,
+    parts: Mapping[str, Path],
+    course: Course,
 ) -> Path:
     """Video2RMS trained on films (`training.films`) for a Stable-Foley, which is written to `out` with it.
 

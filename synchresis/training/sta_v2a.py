@@ -229,7 +229,7 @@ def train_folder(
     out: Path,
     films: Path,
     *,
-    size: str = "full",
+    size: str | None = None,
     init: Path | None = None,
     parts: Mapping[str, Path],
     course: Course,
@@ -264,7 +264,7 @@ def train_folder(
     return output.finish()
 
 
-def _begun(size: str, init: Path | None, parts: Mapping[str, Path], seed: int) -> Loaded:
+def _begun(size: str | None, init: Path | None, parts: Mapping[str, Path], seed: int) -> Loaded:
     from synchresis.systems import sta_v2a
 
     if init is not None and ((init / "system.json").is_file() or not (init / "unet").is_dir()):
@@ -273,4 +273,4 @@ def _begun(size: str, init: Path | None, parts: Mapping[str, Path], seed: int) -
         return loaded
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return sta_v2a.begin(size, init, parts)
+        return sta_v2a.begin(size or "full", init, parts)

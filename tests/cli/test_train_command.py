@@ -128,6 +128,13 @@ def test_unets_to_begin_with(train: Trained, films: Path, tmp_path: Path) -> Non
     assert not torch.equal(load_file(out / "unet.safetensors")["conv_in.weight"], kept["conv_in.weight"])
 
 
+@pytest.mark.parametrize("size", ["small-text", "small-pe", "small-cavp"])
+def test_variants_of_vta_ldm(size: str, train: Trained, films: Path) -> None:
+    """One film of the list has words, the other none."""
+    out = train("vta_ldm", "variant", steps=2, size=size)
+    sounds("vta_ldm", out, films, *(["--prompt", "wood"] if size == "small-text" else []))
+
+
 def test_an_interruption_keeps_what_was_saved(films: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ["--size", "small", "--steps", "100000", "--batch", "1", "--save-every", "10", "--device", "cpu"]
@@ -159,6 +166,7 @@ def test_an_interruption_keeps_what_was_saved(films: Path, tmp_path: Path) -> No
         ("stable_foley --films {films} --network unet --out {out}", "choose from control, rms_mapper"),
         ("lova --films {films} --rate 0 --out {out}", "learning rate"),
         ("lova --films {films} --size tiny --out {out}", "has no size tiny"),
+        ("lova --films {films} --size small --init {folder} --out {out}", "sizes are those of --init"),
         ("lova --films {films} --size small --part clip={out} --out {out}", "--init"),
         ("lova --films {films} --init nowhere.ckpt --out {out}", "no such file"),
         ("vta_ldm --films {films} --size small --init {folder} --out {out}", "does not hold a UNet"),

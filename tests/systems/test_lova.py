@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 import synchresis
+from synchresis.cli import run
 from synchresis.data.stage import film
 from synchresis.errors import BadInputError
 from synchresis.media import probe, write_film
@@ -262,6 +263,23 @@ def test_published_files_are_read_to_the_same_sound(
     assert sum(denoiser.ignored.values()) == 1
     assert "CLIP's text tower: only pictures are looked at" in eye.ignored
     assert loaded.sound(clip, seed=1, **QUICK).samples.tobytes() == small.sound(clip, seed=1, **QUICK).samples.tobytes()
+
+
+def test_training_begins_with_the_published_file(small: Lova, clip_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "lova.safetensors"
+    save_file(originals(small.loaded), file)
+    file.with_suffix(".json").write_text(json.dumps(small.config["stable_audio"]))
+    wood = film(11, size=(64, 64), seconds=1.5, fps=12, kinds=("wood",), ugly=False)
+    (tmp_path / "films").mkdir()
+    write_film(tmp_path / "films" / "wood.mp4", wood.frames, wood.fps, wood.sound)
+    command = ["train", "lova", "--films", tmp_path / "films", "--init", file, "--part", f"clip={clip_folder}"]
+    options = ["--steps", "1", "--batch", "1", "--rate", "1e-9", "--out", tmp_path / "w", "--device", "cpu"]
+    assert run([*map(str, command), *map(str, options)]) == 0
+    trained: Any = synchresis.load("lova", tmp_path / "w", device="cpu")
+    assert trained.untrained is None
+    after = trained.denoiser.state_dict()
+    assert all(torch.allclose(value, after[name], atol=1e-6) for name, value in small.denoiser.state_dict().items())
+    assert run([*map(str, command), *map(str, options), "--size", "small"]) == 2  # sizes are those of the file
 
 
 def test_converting_keeps_every_weight(small: Lova, clip_folder: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import zipfile
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import synchresis
+from synchresis.cli import run
 from synchresis.data.stage import film
 from synchresis.diffusion.windows import windows
 from synchresis.encoders.rms_features import MOTION
@@ -223,6 +225,27 @@ def test_stable_audio_open_alone_is_the_base_until_it_is_trained(
     takes = [system.sound(clip, steps=2, strength=strength).samples for strength in (0.0, 1.0)]
     assert np.array_equal(*takes)
     assert np.abs(takes[0]).max() > 0.1
+
+
+def test_a_branch_is_trained_from_stable_audio_open_alone(small: StableFoley, tmp_path: Path) -> None:
+    """Base and projections stay; what is made is marked as untrained no more."""
+    places = write_parts(small.loaded, tmp_path)
+    save_file(base_of(small.loaded), tmp_path / "base.safetensors")
+    parts = {name: places[name] for name in ("clap", "cavp")}
+    before: Any = synchresis.load("stable_foley", tmp_path / "base.safetensors", parts=parts, device="cpu")
+    films = tmp_path / "films"
+    films.mkdir()
+    wood = film(11, size=(64, 64), seconds=1.5, fps=12, kinds=("wood",), ugly=False)
+    write_film(films / "wood.mp4", wood.frames, wood.fps, wood.sound)
+    options = [f"--part={name}={place}" for name, place in parts.items()]
+    command = ["train", "stable_foley", "--films", films, "--init", tmp_path / "base.safetensors", "--steps", "2"]
+    assert run([*map(str, command), *options, "--batch", "1", "--out", str(tmp_path / "w"), "--device", "cpu"]) == 0
+    after: Any = synchresis.load("stable_foley", tmp_path / "w", device="cpu")
+    assert after.untrained is None
+    one, two = (system.denoiser.state_dict() for system in (before, after))
+    assert {n.split(".")[0] for n, value in one.items() if not torch.equal(value, two[n])} == {"controlnet"}
+    one, two = (system.conditioner.state_dict() for system in (before, after))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
 def test_quirks_have_names() -> None:
