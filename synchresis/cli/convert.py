@@ -10,6 +10,7 @@ import typer
 
 from synchresis.cli.common import DebugOption, PartOption, pairs, progress_on_stderr, say
 from synchresis.systems import convert as convert_system
+from synchresis.systems.picturing import PICTURE_CLASSES, convert_picture
 
 
 def convert(
@@ -29,7 +30,8 @@ def convert(
     from synchresis.systems.weights import report_line
 
     with progress_on_stderr(system) as progress:
-        loaded = convert_system(system, original, folder, pairs("--part", part), progress)
+        write = convert_picture if system in PICTURE_CLASSES else convert_system
+        loaded = write(system, original, folder, pairs("--part", part), progress)
     line = report_line(loaded)
     if line is not None:
         say(line)

@@ -12,6 +12,7 @@ import typer
 
 from synchresis.cli.common import DebugOption
 from synchresis.systems import CLASSES, SYSTEMS, check_name, file_of
+from synchresis.systems.picturing import PICTURE_CLASSES, PICTURE_SYSTEMS
 
 WIDTH = 100
 
@@ -23,14 +24,16 @@ def systems(
 ) -> int:
     """List the systems, or say all about one: its weights, what else it needs, and what it can be told."""
     if name is not None:
-        check_name(name)
+        if name not in PICTURE_SYSTEMS:
+            check_name(name)
         described = describe(name)
         typer.echo(json.dumps(described, ensure_ascii=False) if json_lines else told(described))
         return 0
-    width = max(len(known) for known in SYSTEMS)
-    for known, description in SYSTEMS.items():
+    every = {**SYSTEMS, **{known: said for known, said in PICTURE_SYSTEMS.items() if known not in SYSTEMS}}
+    width = max(len(known) for known in every)
+    for known, description in every.items():
         if json_lines:
-            line = {"name": known, "description": description, "packaged": known not in CLASSES}
+            line = {"name": known, "description": description, "packaged": known not in CLASSES | PICTURE_CLASSES}
             typer.echo(json.dumps(line, ensure_ascii=False))
         else:
             typer.echo(f"{known:<{width}}  {description}")
@@ -39,10 +42,10 @@ def systems(
 
 def describe(name: str) -> dict[str, Any]:
     """All that a person can choose about a system, as its file says it."""
-    file, published = file_of(name), name in CLASSES
+    file, published = file_of(name), name in CLASSES | PICTURE_CLASSES
     return {
         "name": name,
-        "description": SYSTEMS[name],
+        "description": (PICTURE_SYSTEMS | SYSTEMS)[name],
         "packaged": not published,
         "about": _text(file, paragraphs=2),
         "weights": _text(file.read_original).partition(" Raises ")[0] if published else None,

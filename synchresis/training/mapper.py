@@ -18,17 +18,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
 from synchresis.errors import BadInputError
-from synchresis.media import frames, probe, read_sound
 from synchresis.nn.mapper import Mapper
-from synchresis.systems.tempotokens import FRAMES, Settings, TempoTokens, monaural, spread_tokens, vectors_of
-from synchresis.systems.video_base import TextToVideoBase
 from synchresis.timeline import Span
 from synchresis.training.loop import train
+
+if TYPE_CHECKING:
+    from synchresis.systems.tempotokens import Settings, TempoTokens
+    from synchresis.systems.video_base import TextToVideoBase
 
 ABSOLUTE = 0.01  # weight of the mean absolute value of the vectors
 
@@ -54,6 +56,9 @@ def lesson(
 
     The stretch and the order of tokens are those of `settings`. Raises BadInputError without sound or picture.
     """
+    from synchresis.media import frames, probe, read_sound
+    from synchresis.systems.tempotokens import FRAMES, Settings, monaural, spread_tokens
+
     settings = settings or Settings()
     settings.check()
     clip = probe(path)
@@ -77,6 +82,8 @@ def lesson(
 
 def loss_of(mapper: Mapper, base: TextToVideoBase, lessons: Sequence[Lesson], noise: Tensor, t: Tensor) -> Tensor:
     """The loss of a batch at timesteps t [B] with noise [B, C, F, h, w]; gradients reach the mapper alone."""
+    from synchresis.systems.tempotokens import FRAMES, vectors_of
+
     states, made = [], []
     for item in lessons:
         vectors = vectors_of(mapper(item.tokens, FRAMES))
@@ -120,7 +127,7 @@ def train_mapper(
             yield [lessons[i] for i in chosen], torch.randn(shape, generator=draw), t
 
     def loss(drawn: object) -> Tensor:
-        items, noise, t = drawn  # type: ignore[misc]
+        items, noise, t = cast("tuple[list[Lesson], Tensor, Tensor]", drawn)
         return loss_of(system.mapper, system.base, items, noise.to(system.device), t.to(system.device))
 
     frozen = [network for name, network in system.loaded.components.items() if name != "mapper"]

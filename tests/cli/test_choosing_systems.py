@@ -16,6 +16,7 @@ from synchresis.cli.common import pairs
 from synchresis.errors import BadInputError
 from synchresis.media import SoundWriter, probe
 from synchresis.systems import CLASSES, SYSTEMS
+from synchresis.systems.picturing import PICTURE_SYSTEMS
 
 NOISE = "NOISE: toy is untrained ({}): what follows is noise, for wiring and timing only"
 READ = "toy: 8 tensors read: body 7 from toy.ckpt, words 1 from words.pt; 1 ignored (1 a moving average)"
@@ -190,11 +191,12 @@ def test_watch_takes_the_same_options(toy: None, clip: Path, capsys: pytest.Capt
 
 
 def test_systems_are_listed(toy: None, capsys: pytest.CaptureFixture[str]) -> None:
+    every = list(SYSTEMS | PICTURE_SYSTEMS)
     assert run(["systems"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(SYSTEMS)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == every
     assert run(["systems", "--json"]) == 0
     listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [entry["name"] for entry in listed] == list(SYSTEMS)
+    assert [entry["name"] for entry in listed] == every
     assert [entry["name"] for entry in listed if entry["packaged"]] == ["pocket"]
     assert run(["systems", "radio"]) == 2
     assert "no system is called 'radio'" in capsys.readouterr().err

@@ -90,7 +90,8 @@ def published(system: TempoTokens, tmp_path_factory: pytest.TempPathFactory) -> 
     (base / "scheduler" / "scheduler_config.json").write_text(json.dumps(config["scheduler"] | {"_class_name": "DDIM"}))
     (base / "tokenizer").mkdir()
     Tokenizer.from_str(plain_tokenizer()).model.save(str(base / "tokenizer"))
-    marks = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "!"}
+    end = "<|endoftext|>"
+    marks = {"bos_token": "<|startoftext|>", "eos_token": end, "unk_token": end, "pad_token": "!"}
     (base / "tokenizer" / "special_tokens_map.json").write_text(json.dumps(marks))
     kind = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77} | marks
     (base / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(kind))
@@ -126,11 +127,11 @@ def test_published_files_make_the_same_film_as_the_networks_they_hold(
 def test_what_is_missing_is_named(published: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="--part base=PLACE"):
         load_picture("tempotokens", published["mapper"], "cpu", parts={"beats": published["beats"]})
+    parts = {"base": published["base"], "beats": published["beats"]}
     with pytest.raises(BadInputError, match="no mapper of TempoTokens"):
-        parts = {"base": published["base"], "beats": published["beats"]}
         load_picture("tempotokens", published["beats"], "cpu", parts=parts)
+    parts = {"base": tmp_path, "beats": published["beats"]}
     with pytest.raises(BadInputError, match="tokenizer"):
-        parts = {"base": tmp_path, "beats": published["beats"]}
         load_picture("tempotokens", published["mapper"], "cpu", parts=parts)
 
 
