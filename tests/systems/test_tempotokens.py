@@ -381,3 +381,30 @@ def test_real_sounds_from_end_to_end(published: dict[str, Path], tmp_path: Path,
     loaded.loaded.untrained = "small"  # type: ignore[attr-defined]
     assert isinstance(loaded, TempoTokens)
     check_take(loaded, sound, tmp_path)
+
+
+def test_what_peft_writes_is_read(system: TempoTokens, tmp_path: Path) -> None:
+    """The same prediction by peft's own layers and by ours."""
+    peft = pytest.importorskip("peft")
+    unet = system.base.unet  # type: ignore[attr-defined]
+    x, t, states = torch.randn(1, 4, 2, 4, 4), torch.tensor([500]), torch.randn(2, 77, 32)
+    with torch.no_grad():
+        plain = system.base.predict(x, t, states)
+    copied = type(unet).from_config(unet.config)
+    copied.load_state_dict(unet.state_dict())
+    kind = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_v", "conv_in"])
+    wrapped = peft.get_peft_model(copied, kind)
+    with torch.no_grad():
+        for name, param in wrapped.named_parameters():
+            if "lora_" in name:
+                param.normal_(0, 0.3)
+    wrapped.save_pretrained(tmp_path)
+    corrections = read_lora(tmp_path / "adapter_model.safetensors", {"unet": unet})
+    assert len(corrections) == 1 + sum(name.endswith(("to_q.weight", "to_v.weight")) for name in unet.state_dict())
+    merged = wrapped.merge_and_unload().state_dict()
+    with torch.no_grad(), corrected({"unet": unet}, corrections):
+        for name, value in unet.state_dict().items():
+            assert torch.allclose(value, merged[name], atol=1e-5), name
+        assert (system.base.predict(x, t, states) - plain).abs().max() > 1e-2
+    with torch.no_grad():
+        assert torch.equal(system.base.predict(x, t, states), plain)
