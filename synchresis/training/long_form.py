@@ -295,7 +295,11 @@ def train_folder(
 
 
 def read_film(lova: Lova, film: Path, longest: Fraction) -> list[Lesson]:
-    """Sound [N, channels] and CLIP's features [S, D] of each stretch of a film, at most `longest` (whole seconds)."""
+    """Sound [N, channels] and CLIP's features [S, D] of each stretch of a film, at most `longest` (whole seconds).
+
+    Silent stretches are left out. Raises BadInputError for a film without picture or sound, or one that is silent or
+    under a second.
+    """
     from synchresis.encoders.clip import frame_features
     from synchresis.media import probe, read_sound
     from synchresis.systems.published import need_picture
@@ -310,9 +314,13 @@ def read_film(lova: Lova, film: Path, longest: Fraction) -> list[Lesson]:
     channels, lessons = lova.codec.config.audio_channels, []
     for span in spans:
         sound = read_sound(clip, rate=lova.rate, span=span).values
+        if np.abs(sound).max(initial=0.0) < 1e-4:
+            continue
         if sound.shape[1] != channels:
             sound = np.repeat(sound.mean(axis=1, keepdims=True), channels, axis=1)
         seen = features[math.floor(span.start * fps) : math.ceil(span.end * fps)]
         told = {"sound": sound, "features": seen, "fps": np.array([fps.numerator, fps.denominator])}
         lessons.append({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in told.items()})
+    if not lessons:
+        raise BadInputError("it is silent")
     return lessons

@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,6 +19,7 @@ from synchresis.data.stage import film
 from synchresis.media import read_sound, write_film
 from synchresis.systems import random_weights
 from synchresis.systems.weights import write_folder
+from synchresis.timeline import Track
 
 PROGRAM = Path(sys.executable).with_name("synchresis")
 RATES = {"lova": 44_100, "stable_foley": 44_100, "vta_ldm": 16_000, "sta_v2a": 16_000}
@@ -32,12 +35,15 @@ Trained = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A list of two films of the stage with sound, one of them with a prompt, and one that is not there."""
+    """A list of two films of the stage with sound, one of them with a prompt; of one that is not there, and a silent one.
+    """
     folder = tmp_path_factory.mktemp("films")
     for seed, seconds in ((3, 2.0), (11, 2.5)):
         wood = film(seed, size=(64, 64), seconds=seconds, fps=12, kinds=("wood",), ugly=False)
         write_film(folder / f"{seed}.mp4", wood.frames, wood.fps, wood.sound)
-    lines = [{"film": "3.mp4", "prompt": "wood"}, {"film": "11.mp4"}, {"film": "absent.mp4"}]
+    silence = Track(np.zeros(16_000, np.float32), Fraction(16_000))
+    write_film(folder / "silent.mp4", (np.full((32, 32, 3), 90, np.uint8) for _ in range(8)), 8, silence)
+    lines = [{"film": "3.mp4", "prompt": "wood"}, *({"film": f"{name}.mp4"} for name in ("11", "absent", "silent"))]
     (folder / "films.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder / "films.jsonl"
 
@@ -55,7 +61,8 @@ def train(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Tr
         said = capsys.readouterr()
         assert said.out.splitlines()[-1] == f"synchresis sound FILM --system {system} --weights {out}"
         assert "line 3: absent.mp4: left out" in said.err
-        assert "1 of 3 films are left out" in said.err
+        assert "line 4: silent.mp4: left out: it is silent" in said.err
+        assert "2 of 4 films are left out" in said.err
         assert f"step {steps}: loss " in said.err
         return out
 
@@ -79,7 +86,7 @@ def test_from_films_to_a_sound_and_the_same_again(system: str, train: Trained, f
         assert path.read_bytes() == (two / path.name).read_bytes(), path.name
         assert path.stat().st_mode & 0o044, path.name
     noted = json.loads((one / "training.json").read_text())
-    assert (noted["steps"], noted["films_left_out"], noted["stretches"]) == (3, 1, 2)
+    assert (noted["steps"], noted["films_left_out"], noted["stretches"]) == (3, 2, 2)
     assert [entry["prompt"] for entry in noted["films"]] == ["wood", ""]
     sounds(system, one, films)
 
