@@ -35,8 +35,7 @@ Trained = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A list of two films of the stage with sound, one of them with a prompt; of one that is not there, and a silent one.
-    """
+    """A list of two films of the stage, one of them with a prompt; of one that is not there; and of a silent one."""
     folder = tmp_path_factory.mktemp("films")
     for seed, seconds in ((3, 2.0), (11, 2.5)):
         wood = film(seed, size=(64, 64), seconds=seconds, fps=12, kinds=("wood",), ugly=False)
@@ -159,6 +158,23 @@ def test_an_interruption_keeps_what_was_saved(films: Path, tmp_path: Path) -> No
     assert json.loads((out / "training.json").read_text())["steps"] >= 40
     assert not [path for path in out.iterdir() if ".part" in path.name]
     sounds("stable_foley", out, films)
+
+
+def test_a_loss_that_is_no_number_leaves_what_was_saved(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synchresis.training import latent_unet
+
+    losses = iter([1.0, 1.0, float("nan")])
+    loss_of = latent_unet.loss_of
+    monkeypatch.setattr(latent_unet, "loss_of", lambda *given: loss_of(*given) * next(losses))
+    options = ["--size", "small", "--steps", "9", "--batch", "1", "--save-every", "2", "--device", "cpu"]
+    assert run(["train", "vta_ldm", "--films", str(films), "--out", str(tmp_path / "out"), *options]) == 1
+    said = capsys.readouterr()
+    assert "A lower --rate may help" in said.err
+    assert "holds the averaged weights of step 2" in said.err
+    assert said.out == ""
+    assert synchresis.load("vta_ldm", weights=tmp_path / "out", device="cpu").untrained == "small"
 
 
 @pytest.mark.parametrize(
