@@ -12,6 +12,7 @@ does and we do differently is listed in docs/tempotokens.md.
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -192,7 +193,7 @@ def read_beats(place: Path) -> tuple[dict[str, Any], nn.Module, KeyReport]:
         file = found[0]
     tensors = read_tensors(file)
     try:
-        cfg = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["cfg"]
+        cfg = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))["cfg"]
         known = {name: cfg[name] for name in BEATS if name in cfg} | {"activation_fn": cfg["activation_fn"]}
         with skeleton():
             network = Beats(BeatsConfig.from_cfg(known))
