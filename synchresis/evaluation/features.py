@@ -17,10 +17,12 @@ def logmel_features(wave: np.ndarray, rate: int = 22_050) -> np.ndarray:
     """
     spectrum = stft(np.asarray(wave, np.float32), 2048, 512)
     power = np.square(spectrum.real) + np.square(spectrum.imag)
-    bands = 10.0 * np.log10(np.maximum(power @ slaney_bank(BANDS, 2048, rate).T, 1e-10)).astype(np.float64)
+    # By einsum, since the sums of a threaded matrix product depend on the number of threads, and with it the caches.
+    sums = np.einsum("tf,bf->tb", power, slaney_bank(BANDS, 2048, rate))
+    bands = 10.0 * np.log10(np.maximum(sums, 1e-10)).astype(np.float64)
     cosines = np.cos(np.pi / BANDS * np.outer(np.arange(COEFFICIENTS), np.arange(BANDS) + 0.5)) * np.sqrt(2 / BANDS)
     cosines[0] /= np.sqrt(2)
-    cepstrum = bands @ cosines.T
+    cepstrum = np.einsum("tb,cb->tc", bands, cosines)
     change = np.diff(cepstrum, axis=0) if len(cepstrum) > 1 else np.zeros((1, COEFFICIENTS))
     return np.concatenate([f(part, axis=0) for part in (bands, cepstrum, change) for f in (np.mean, np.std)])
 
