@@ -145,7 +145,11 @@ def test_an_interruption_keeps_what_was_saved(films: Path, tmp_path: Path) -> No
     out = tmp_path / "out"
     options = ["--size", "small", "--steps", "100000", "--batch", "1", "--save-every", "10", "--device", "cpu"]
     with subprocess.Popen(
-        [PROGRAM, "train", "stable_foley", "--films", films, "--out", out, *options], stderr=subprocess.PIPE, text=True
+        [PROGRAM, "train", "stable_foley", "--films", films, "--out", out, *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever starts the tests in the background has told them, and so their children, to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as program:
         assert program.stderr is not None
         for line in program.stderr:
