@@ -136,10 +136,9 @@ def _onsets_of(sound: Clip) -> Onsets:
 def _watched(film: Clip, device: str) -> Onsets:
     """What pocket's watcher sees strike."""
     from synchresis.encoders.watcher import pick, watch
-    from synchresis.nn.watcher import load_watcher
-    from synchresis.systems.pocket import WEIGHTS
+    from synchresis.systems.packaged import packaged_watcher
 
-    return pick(watch(film, load_watcher(WEIGHTS / "watcher.safetensors").to(device)))
+    return pick(watch(film, packaged_watcher(device)))
 
 
 def report_of(

@@ -190,36 +190,6 @@ class PictureSystem(Protocol):
         ...
 
 
-def picture_sound(
-    system: PictureSystem,
-    sound: str | Path,
-    out: str | Path,
-    *,
-    overwrite: bool = False,
-    progress: Progress = quiet,
-    settings: Mapping[str, Any] | None = None,
-    **wishes: Any,
-) -> dict[str, Any]:
-    """Writes a film for a sound to `out` (.mp4, .mov or .mkv): the `picture` method of every system.
-
-    Recipe, report and contact sheet lie beside it; the report is returned. The wishes are the fields of
-    `PictureRequest`. Raises BadInputError for a sound, file, option or setting that cannot be used.
-    """
-    from synchresis.delivery.film import check_film, make_film
-    from synchresis.delivery.outputs import Outputs
-    from synchresis.timeline.time import as_fraction
-
-    for name in ("film", "lora"):
-        if wishes.get(name) is not None:
-            wishes[name] = Path(wishes[name])
-    if wishes.get("fps") is not None:
-        wishes["fps"] = as_fraction(wishes["fps"])
-    told = {name: str(value) for name, value in (settings or {}).items()}
-    request, outputs = PictureRequest(**wishes, settings=told), Outputs(Path(out))
-    check_film(outputs, Path(sound), overwrite)
-    return make_film(system, Path(sound), request, outputs, progress)
-
-
 # Loading
 
 

@@ -37,6 +37,7 @@ from synchresis.nn.sounder import CELLS, Sounder, SounderConfig, control_tensor,
 from synchresis.nn.watcher import Watcher, load_watcher
 from synchresis.nn.words import split_words, word_parts
 from synchresis.systems.devices import pick_device
+from synchresis.systems.packaged import WEIGHTS
 from synchresis.systems.published import need_picture, sound_clip
 from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of
 from synchresis.systems.weights import place_of
@@ -61,7 +62,6 @@ LIFTED = np.linspace(1.0, 0.0, 20)  # how much of a lift the 200 ms after an ons
 ACCENT = 5                    # cells after an onset over which its level falls by 1 dB a cell
 SURE, UNSURE = 0.6, 0.45       # of `sureness`: from the first on onsets lead; under the second the picture is not used
 
-WEIGHTS = Path(__file__).parent / "pocket_weights"
 PARTS = ("watcher", "codec", "generator")
 
 

@@ -16,7 +16,6 @@ from synchresis.errors import BadInputError
 if TYPE_CHECKING:
     import numpy as np
 
-    from synchresis.delivery.produce import Take
     from synchresis.media.probe import Clip
     from synchresis.timeline.onsets import Onsets
     from synchresis.timeline.track import Track
@@ -167,7 +166,7 @@ class System(Protocol):
         """The sound of its own plan in blocks [n, C] float32, in all sample_count(duration, rate) samples."""
         ...
 
-    def sound(self, clip: str | Path, **wishes: Any) -> Take:
+    def sound(self, clip: str | Path, **wishes: Any) -> Any:
         """A `synchresis.delivery.produce.Take`; see `synchresis.systems.published.sound_clip`."""
         ...
 

@@ -637,10 +637,10 @@ class StableFoley(Published):
     def _watched(self, clip: Clip, settings: Settings, samples: int, progress: Progress) -> Envelope:
         """pocket's watcher, trusted as far as pocket trusts it."""
         from synchresis.encoders.watcher import pick, watch
-        from synchresis.nn.watcher import load_watcher
-        from synchresis.systems.pocket import SURE, UNSURE, WEIGHTS, seen_loudness, sureness
+        from synchresis.systems.packaged import packaged_watcher
+        from synchresis.systems.pocket import SURE, UNSURE, seen_loudness, sureness
 
-        watched = watch(clip, load_watcher(WEIGHTS / "watcher.safetensors"), lambda done: progress("watch", done))
+        watched = watch(clip, packaged_watcher(), lambda done: progress("watch", done))
         onsets = pick(watched)
         confidence = sureness(watched, onsets)
         if confidence < UNSURE:

@@ -40,10 +40,11 @@ from synchresis.nn.mapper import Mapped, Mapper, MapperConfig
 from synchresis.systems import video_base
 from synchresis.systems.latent_unet import Schedule
 from synchresis.systems.lora import corrected, read_lora
-from synchresis.systems.picturing import PictureRequest, frame_count, picture_sound, probe_sound
+from synchresis.systems.picturing import PictureRequest, frame_count, probe_sound
+from synchresis.systems.published import FromWeights, picture_sound
 from synchresis.systems.request import Progress, quiet, settings_of
 from synchresis.systems.video_base import TextToVideoBase, Zeroscope
-from synchresis.systems.weights import KeyReport, Loaded, fill, read_tensors, report_line, skeleton
+from synchresis.systems.weights import KeyReport, Loaded, fill, read_tensors, skeleton
 from synchresis.timeline import Span, sample_count
 from synchresis.timeline.onsets import Onsets
 
@@ -357,32 +358,16 @@ class TempoPlan:
     onsets: Onsets | None = None
 
 
-class TempoTokens:
+class TempoTokens(FromWeights):
     """A film for a sound of any length. Load with `load_picture("tempotokens", FILE, parts=...)`."""
 
     name = "tempotokens"
 
     def __init__(self, loaded: Loaded, device: str) -> None:
-        self.loaded = loaded
-        self.device = device
-        for network in loaded.components.values():
-            network.eval().to(device)
-        self.config = loaded.config
+        super().__init__(loaded, device)
         self.beats: Beats = loaded.components["beats"]  # type: ignore[assignment]
         self.mapper: Mapper = loaded.components["mapper"]  # type: ignore[assignment]
         self.base: TextToVideoBase = Zeroscope(loaded.config["base"], loaded.components)
-
-    @property
-    def weights_hash(self) -> str:
-        return self.loaded.digest
-
-    @property
-    def untrained(self) -> str | None:
-        return self.loaded.untrained
-
-    @property
-    def key_report(self) -> str | None:
-        return report_line(self.loaded)
 
     picture = picture_sound
 

@@ -14,7 +14,8 @@ from synchresis.delivery.film_recipe import read_recipe
 from synchresis.delivery.outputs import Outputs
 from synchresis.errors import BadInputError, FailureError
 from synchresis.media import SoundWriter, frames, probe, read_sound, write_film
-from synchresis.systems.picturing import PictureRequest, frame_count, picture_sound, probe_sound
+from synchresis.systems.picturing import PictureRequest, frame_count, probe_sound
+from synchresis.systems.published import picture_sound
 from synchresis.systems.request import Progress, quiet
 from synchresis.timeline import Onsets, detect_onsets
 

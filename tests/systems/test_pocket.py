@@ -12,7 +12,8 @@ from synchresis.data.stage import film
 from synchresis.errors import BadInputError
 from synchresis.media import probe, write_film
 from synchresis.systems import pocket as module
-from synchresis.systems.pocket import WEIGHTS, Pocket
+from synchresis.systems.packaged import WEIGHTS
+from synchresis.systems.pocket import Pocket
 from synchresis.systems.request import SoundRequest
 from synchresis.timeline import Onsets, Track, detect_onsets, rms_envelope, sample_count
 from synchresis.timeline.files import read_onsets, write_envelope, write_onsets

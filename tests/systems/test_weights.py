@@ -8,7 +8,7 @@ import pytest
 
 import synchresis
 from synchresis.errors import BadInputError
-from synchresis.systems.pocket import WEIGHTS
+from synchresis.systems.packaged import WEIGHTS
 from synchresis.systems.weights import place_of
 
 
