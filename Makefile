@@ -19,7 +19,7 @@ help:
 	@echo "make test    install with the developer tools and run the tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make slow    the tests that take minutes"
-	@echo "make bench   the benchmarks that print the figures of docs/"
+	@echo "make bench   the benchmarks that print the figures of docs/: an hour or more"
 	@echo "make clean   remove everything that make made"
 
 $(VENV)/.made:
@@ -61,6 +61,12 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/watching.py synchresis/systems/pocket_weights/watcher.safetensors --stage 200 --real
 	$(BIN)/python benchmarks/pocket_quality.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/dit.py --seconds 10 --repetitions 4
+	$(BIN)/python benchmarks/unet.py
+	$(BIN)/python benchmarks/controlled_unet.py
+	$(BIN)/python benchmarks/lova_cost.py
+	$(BIN)/python benchmarks/av_align.py
+	$(BIN)/python benchmarks/evaluate_memory.py
 
 clean:
 	rm -rf $(VENV) demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
