@@ -37,6 +37,7 @@ from synchresis.nn.oobleck import Oobleck, OobleckConfig
 from synchresis.systems.published import Published, need_picture
 from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of
 from synchresis.systems.stable_audio import (
+    OOBLECK,
     SAMPLERS,
     check_sigmas,
     layout_of,
@@ -53,8 +54,6 @@ from synchresis.timeline.onsets import Onsets
 
 # What is published -----------------------------------------------------------------------
 
-_SIDE = {"channels": 128, "c_mults": [1, 2, 4, 8, 16], "strides": [2, 4, 4, 8, 8], "use_snake": True}
-
 VL30: dict[str, Any] = {  # model_config_vl30.json, as far as it describes networks
     "model_type": "diffusion_cond",
     "sample_size": 1323000,
@@ -66,17 +65,7 @@ VL30: dict[str, Any] = {  # model_config_vl30.json, as far as it describes netwo
         "pretransform": {
             "type": "autoencoder",
             "iterate_batch": True,
-            "config": {
-                "encoder": {"type": "oobleck", "config": {"in_channels": 2, **_SIDE, "latent_dim": 128}},
-                "decoder": {
-                    "type": "oobleck",
-                    "config": {"out_channels": 2, **_SIDE, "latent_dim": 64, "final_tanh": False},
-                },
-                "bottleneck": {"type": "vae"},
-                "latent_dim": 64,
-                "downsampling_ratio": 2048,
-                "io_channels": 2,
-            },
+            "config": OOBLECK,
         },
         "conditioning": {
             "configs": [

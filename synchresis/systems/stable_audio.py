@@ -23,6 +23,18 @@ from synchresis.errors import BadInputError
 from synchresis.nn.oobleck import Oobleck
 from synchresis.systems.request import Progress, quiet
 
+_SIDE = {"channels": 128, "c_mults": [1, 2, 4, 8, 16], "strides": [2, 4, 4, 8, 8], "use_snake": True}
+
+# The autoencoder of Stable Audio Open as a configuration of stable-audio-tools describes it.
+OOBLECK: dict[str, Any] = {
+    "encoder": {"type": "oobleck", "config": {"in_channels": 2, **_SIDE, "latent_dim": 128}},
+    "decoder": {"type": "oobleck", "config": {"out_channels": 2, **_SIDE, "latent_dim": 64, "final_tanh": False}},
+    "bottleneck": {"type": "vae"},
+    "latent_dim": 64,
+    "downsampling_ratio": 2048,
+    "io_channels": 2,
+}
+
 # The first of each is what the published systems sample with.
 ON_SIGMAS = ("dpmpp-3m-sde", "dpmpp-2m-sde", "dpmpp-2m", "heun", "lms", "dpm-2")
 SAMPLERS: dict[str, tuple[str, ...]] = {

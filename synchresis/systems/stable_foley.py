@@ -43,6 +43,7 @@ from synchresis.systems.foley_envelope import encode_envelope, predicted_classes
 from synchresis.systems.published import Published, need_picture
 from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of
 from synchresis.systems.stable_audio import (
+    OOBLECK,
     SAMPLERS,
     check_sigmas,
     model_configs,
@@ -61,8 +62,6 @@ from synchresis.timeline.onsets import Onsets
 
 # What is published -----------------------------------------------------------------------
 
-_SIDE = {"channels": 128, "c_mults": [1, 2, 4, 8, 16], "strides": [2, 4, 4, 8, 8], "use_snake": True}
-
 FULL: dict[str, Any] = {
     "sample_rate": 44100,
     "window": 216,  # latents denoised together: training had 215, ten seconds need a third of one more
@@ -77,17 +76,7 @@ FULL: dict[str, Any] = {
         "transformer_type": "continuous_transformer",
     },
     "control_depth": 4,
-    "codec": {
-        "encoder": {"type": "oobleck", "config": {"in_channels": 2, **_SIDE, "latent_dim": 128}},
-        "decoder": {
-            "type": "oobleck",
-            "config": {"out_channels": 2, **_SIDE, "latent_dim": 64, "final_tanh": False},
-        },
-        "bottleneck": {"type": "vae"},
-        "latent_dim": 64,
-        "downsampling_ratio": 2048,
-        "io_channels": 2,
-    },
+    "codec": OOBLECK,
     "own_control_codec": False,
     "conditioner": {"cond_dim": 768, "min_val": 0, "max_val": 512},
     "cavp": {"base_channels": 64, "stage_blocks": [3, 4, 6, 3], "embed_dim": 512},
