@@ -13,7 +13,7 @@ import typer
 
 from synchresis.cli.common import DebugOption, Device, pairs, progress_on_stderr, say
 from synchresis.errors import BadInputError, FailureError
-from synchresis.systems import check_name
+from synchresis.systems.picturing import PICTURE_SYSTEMS
 
 EVERY = 50  # steps between two lines that say the loss
 POCKET_PARTS = ("watcher", "codec", "generator", "all")
@@ -24,14 +24,17 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     "stable_foley": ("control", "rms_mapper"),
     "vta_ldm": (),
     "sta_v2a": ("control", "control+unet"),
+    "tempotokens": (),
 }
 STEPS, BATCH, SAVE_EVERY = 10_000, 8, 1000
-RATES = {"rms_mapper": 1e-3}  # of the others 1e-4
+BATCHES = {"tempotokens": 1}                       # whole films: its memory grows with the batch
+RATES = {"rms_mapper": 1e-3, "tempotokens": 1e-5}  # of the others 1e-4
 
 
 def train(
     system: Annotated[
-        str, typer.Argument(help="Which: pocket, lova, stable_foley, vta_ldm or sta_v2a.", show_default=False)
+        str,
+        typer.Argument(help="Which: pocket, lova, stable_foley, vta_ldm, sta_v2a or tempotokens.", show_default=False),
     ],
     out: Annotated[Path, typer.Option(help="The folder for the weights.", show_default=False)],
     films: Annotated[
@@ -71,9 +74,10 @@ def train(
         int | None, typer.Option(min=1, help=f"Default: {STEPS}; pocket: as the packaged weights were.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed and data give the same weights.")] = 0,
-    batch: Annotated[int | None, typer.Option(min=1, help=f"Items of a step. Default: {BATCH}.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help=f"Items of a step. Default: {BATCH}; tempotokens 1.")] = None,
     rate: Annotated[
-        float | None, typer.Option(metavar="LR", help="Peak learning rate. Default: 1e-4; rms_mapper 1e-3.")
+        float | None,
+        typer.Option(metavar="LR", help="Peak learning rate. Default: 1e-4; rms_mapper 1e-3; tempotokens 1e-5."),
     ] = None,
     device: Annotated[Device | None, typer.Option(help="Where to compute; auto is the fastest there is.")] = None,
     cache: Annotated[
@@ -95,7 +99,9 @@ def train(
 
     The last line says how to use the result.
     """
-    check_name(system)
+    if system not in ("pocket", *NETWORKS):
+        known = ", ".join(NETWORKS)
+        raise BadInputError(f"no system is called {system!r} that can be trained: choose from pocket, {known}")
     of_films = {
         "--films": films, "--network": network, "--init": init, "--size": size, "--batch": batch, "--rate": rate,
         "--device": device, "--cache": cache, "--save-every": save_every,
@@ -103,8 +109,6 @@ def train(
     if system == "pocket":
         _refuse(of_films, "pocket learns from the stage and from recordings")
         return _train_pocket(out, part, stage, recordings, seed, steps)
-    if system not in NETWORKS:
-        raise BadInputError(f"{system} cannot be trained here: choose from pocket, {', '.join(NETWORKS)}")
     _refuse({"--stage": stage, "--recordings": recordings}, f"only pocket takes it; {system} learns from --films")
     if films is None:
         raise BadInputError(f"{system} learns from films: give a folder or a list of them with --films")
@@ -124,8 +128,8 @@ def train(
     with progress_on_stderr(system) as progress:
         course = Course(
             steps=steps or STEPS,
-            batch=batch or BATCH,
-            rate=RATES.get(chosen or "", 1e-4) if rate is None else rate,
+            batch=batch or BATCHES.get(system, BATCH),
+            rate=RATES.get(chosen or system, 1e-4) if rate is None else rate,
             seed=seed,
             device=pick_device((device or Device.auto).value),
             save_every=save_every or SAVE_EVERY,
@@ -141,7 +145,8 @@ def train(
         except KeyboardInterrupt:
             say(f"stopped{_kept(out) or ' before anything was saved'}")
             raise
-    print(f"synchresis sound FILM --system {system} --weights {shlex.quote(str(out))}")
+    verb = "picture SOUND" if system in PICTURE_SYSTEMS else "sound FILM"
+    print(f"synchresis {verb} --system {system} --weights {shlex.quote(str(out))}")
     return 0
 
 
@@ -194,6 +199,10 @@ def _trainer(system: str, network: str | None) -> Callable[..., Path]:
         from synchresis.training import latent_unet
 
         return latent_unet.train_folder
+    if system == "tempotokens":
+        from synchresis.training import mapper
+
+        return mapper.train_folder
     from synchresis.training import sta_v2a
 
     return partial(sta_v2a.train_folder, unet_too=network == "control+unet")
