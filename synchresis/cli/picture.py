@@ -71,7 +71,7 @@ def picture(
         Path | None,
         typer.Option(help="A file (.mp4 .mov .mkv) or a folder. Default: beside the sound, as NAME.synchresis.mp4."),
     ] = None,
-    system: Annotated[str, typer.Option(help=f"Which system: {', '.join(PICTURE_SYSTEMS)}.")] = "tempotokens",
+    system: Annotated[str, typer.Option(help=f"Which system: {', '.join(PICTURE_SYSTEMS)}.")] = "pocket",
     weights: Annotated[
         str | None,
         typer.Option(

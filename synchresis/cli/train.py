@@ -16,7 +16,7 @@ from synchresis.errors import BadInputError, FailureError
 from synchresis.systems.picturing import PICTURE_SYSTEMS
 
 EVERY = 50  # steps between two lines that say the loss
-POCKET_PARTS = ("watcher", "codec", "generator", "all")
+POCKET_PARTS = ("watcher", "codec", "generator", "picture", "all")
 
 # The systems that learn from films, and the networks that --network chooses from, the first by default.
 NETWORKS: dict[str, tuple[str, ...]] = {
@@ -66,8 +66,8 @@ def train(
         list[str] | None,
         typer.Option(
             metavar="NAME=PLACE",
-            help="A network of others, which stays as it is; may be repeated. pocket: watcher, codec, generator or all "
-            "(default); the generator needs a codec in --out.",
+            help="A network of others, which stays as it is; may be repeated. pocket: watcher, codec, generator, "
+            "picture or all (default); the generator needs a codec in --out.",
         ),
     ] = None,
     steps: Annotated[
@@ -91,7 +91,8 @@ def train(
         typer.Option(metavar="CACHE_FOLDER", help="pocket: where rendered films are kept between runs."),
     ] = None,
     recordings: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="pocket: real recordings, for codec and generator.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="pocket: real recordings, for codec and generator; of use for picture."),
     ] = None,
     debug: DebugOption = False,
 ) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from synchresis.systems.weights import Loaded
 
 SYSTEMS: dict[str, str] = {
-    "pocket": "our own, small, with its weights in the package: watches the picture, then sounds it offline",
+    "pocket": "our own, small, with its weights in the package: a sound for a picture, a picture for a sound, offline",
     "lova": "LoVA: long films at once; CLIP looks, a diffusion transformer sounds, stereo at 44.1 kHz",
     "stable_foley": "Stable-Foley: loudness leads, from a file, a recording or the picture; stereo at 44.1 kHz",
     "vta_ldm": "VTA-LDM: CLIP looks twice a second, a latent diffusion UNet sounds, 16 kHz mono",

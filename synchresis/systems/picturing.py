@@ -32,10 +32,11 @@ if TYPE_CHECKING:
     from synchresis.timeline.onsets import Onsets
 
 PICTURE_SYSTEMS: dict[str, str] = {
+    "pocket": "our own small model, inside the package: bodies of a painted scene strike when the sound does",
     "tempotokens": "TempoTokens: what is heard, as words of a prompt, drives a latent text-to-video model",
 }
 
-# The class of each, in the file of its name in this room.
+# The class of each of those that are not in the package, in the file of its name in this room.
 PICTURE_CLASSES: dict[str, str] = {
     "tempotokens": "TempoTokens",
 }
@@ -229,6 +230,12 @@ def load_picture(
         raise BadInputError(f"no device is called {device!r}: choose from {', '.join(DEVICES)}")
     from synchresis.systems.devices import pick_device
 
+    if name == "pocket":
+        if parts or untrained is not None:
+            raise BadInputError("pocket comes with its weights: it takes no parts and is never untrained")
+        from synchresis.systems.pocket_picture import PocketPicture
+
+        return PocketPicture.load(weights, device)
     where = pick_device(device)
     system = getattr(file_of(name), PICTURE_CLASSES[name])
     if untrained is not None:

@@ -1,0 +1,94 @@
+"""Pocket's painter: the layers of a scene for a sound.
+
+A rectified flow over the latents of all layers at once (`synchresis.nn.layer_vae`), told by the pooled token of the
+mapper: what kind of thing sounds. Four neighbouring latents of every layer are one token of the common DiT.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from synchresis.nn.dit import DiT, DiTConfig, Prepared
+from synchresis.nn.mapper import Mapper, MapperConfig
+
+PATCH = 2
+
+
+@dataclass(frozen=True)
+class PainterConfig:
+    layers: int = 8           # the background and the bodies
+    latent: int = 8           # channels of a layer's latent
+    side: int = 16            # latents each way
+    sound: int = 80           # features of a sound token
+    heard: int = 128          # width of the pooled token
+    width: int = 160
+    depth: int = 6
+    heads: int = 4
+    ff_mult: int = 3
+
+    @property
+    def channels(self) -> int:
+        return self.layers * self.latent * PATCH**2
+
+    @property
+    def positions(self) -> int:
+        return (self.side // PATCH) ** 2
+
+    def dit(self) -> DiTConfig:
+        return DiTConfig.from_dict(
+            {
+                "io_channels": self.channels,
+                "embed_dim": self.width,
+                "depth": self.depth,
+                "num_heads": self.heads,
+                "cond_token_dim": 0,
+                "global_cond_dim": self.heard,
+                "global_cond_type": "adaLN",
+                "use_abs_pos_emb": True,
+                "abs_pos_emb_max_length": self.positions,
+                "attn_kwargs": {"qk_norm": "ln"},
+                "ff_kwargs": {"mult": self.ff_mult},
+            }
+        )
+
+    def to_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+class Painter(nn.Module):
+    """Velocity of the rectified flow for a scene [B, channels, positions] (see `fold`)."""
+
+    def __init__(self, config: PainterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mapper = Mapper(MapperConfig(config.sound, 2 * config.heard, config.heard))
+        self.unheard = nn.Parameter(torch.zeros(config.heard))
+        self.told = nn.Sequential(nn.LayerNorm(config.heard), nn.Linear(config.heard, config.heard), nn.SiLU())
+        self.dit = DiT(config.dit())
+
+    def listen(self, sound: Tensor, deaf: Tensor | None = None) -> Tensor:
+        """Sound tokens [B, T, sound] to [B, heard]. Where the booleans `deaf` [B] are true, nothing is heard."""
+        pooled = self.mapper(sound, sound.shape[1]).pooled
+        return pooled if deaf is None else torch.where(deaf[:, None], self.unheard, pooled)
+
+    def prepare(self, pooled: Tensor) -> Prepared:
+        return self.dit.prepare(global_cond=self.told(pooled))
+
+    def forward(self, x: Tensor, t: Tensor, prepared: Prepared) -> Tensor:
+        """x [B, channels, positions] at flow time t [B] (1 is noise)."""
+        return self.dit(x, t, prepared=prepared)
+
+
+def fold(latents: Tensor) -> Tensor:
+    """Latents of all layers [B, layers, latent, side, side] to a scene [B, channels, positions]."""
+    return F.pixel_unshuffle(latents.flatten(1, 2), PATCH).flatten(2)
+
+
+def unfold(scene: Tensor, config: PainterConfig) -> Tensor:
+    """The inverse of `fold`."""
+    side = config.side // PATCH
+    return F.pixel_shuffle(scene.unflatten(2, (side, side)), PATCH).unflatten(1, (config.layers, config.latent))

@@ -1,0 +1,307 @@
+"""pocket's other direction: a small film for a sound, offline, from weights that travel in the package.
+
+A painter paints the scene once, as layers: a background and up to seven bodies. A mover then gives every body a pose at
+every frame, told by the tokens of the sound through TempoTokens' mapper, in windows that begin with the last poses of
+the window before. Frames are the layers in their poses. So a film keeps its scene over any length, it is as
+sharp at the thousandth second as at the first, and nothing grows with it.
+
+It knows the scenes of the stage and no others: tools that strike, drums, bells, clocks, balls. Weights:
+`pocket_weights/`, with a model card. Trained by `synchresis train pocket --part picture`. Figures: docs/pocket.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from synchresis.codecs import mel
+from synchresis.codecs.layers import SIDE, SPREAD, compose
+from synchresis.diffusion.guidance import Branch, guided
+from synchresis.diffusion.noise import normal
+from synchresis.diffusion.objectives import FLOW
+from synchresis.diffusion.samplers import euler, linear_times
+from synchresis.encoders.listener import RATE as TOKEN_RATE
+from synchresis.encoders.listener import heard_blocks, levels, tokens
+from synchresis.errors import BadInputError
+from synchresis.media import Clip, stream_sound
+from synchresis.nn.layer_vae import LayerVAE, LayerVAEConfig
+from synchresis.nn.mover import SHAPE_SIDE, Mover, MoverConfig
+from synchresis.nn.painter import Painter, PainterConfig, unfold
+from synchresis.systems.devices import pick_device
+from synchresis.systems.packaged import WEIGHTS
+from synchresis.systems.picturing import PictureRequest, frame_count, probe_sound
+from synchresis.systems.pocket import Settings
+from synchresis.systems.published import picture_sound
+from synchresis.systems.request import Progress, quiet, settings_of
+from synchresis.systems.weights import place_of
+from synchresis.timeline.onsets import OnsetDetector, Onsets
+from synchresis.timeline.time import sample_count
+
+STEPS = 16                    # Euler steps of the mover
+SCENE_STEPS = 50              # of the painter, which runs once
+GUIDANCE = 1.5                # weight of what is heard on the motion
+SCENE_GUIDANCE = 2.0          # and on the scene
+SCENE_WINDOW = 128            # tokens that the painter hears: 5.12 s, from half a second before the first onset
+WINDOW, KNOWN, AHEAD = 96, 16, 16  # frames of a window; those already made; those made again by the next one
+PIECE = 25                    # frames composed at once
+LARGEST = 512                 # pixels: more would only be blur
+LEVEL_STEP = 0.05             # of the histogram of levels, in units of 20 dB
+SCENE_NOISE = 1 << 40         # the painter's noise stream, out of the way of the mover's
+
+PARTS = ("layers", "painter", "mover")
+
+
+@dataclass(frozen=True)
+class PocketPicturePlan:
+    """What was decided before any picture is made (see `synchresis.systems.picturing.PicturePlan`).
+
+    `loud` is the level of the sound's loud parts, on the scale of the listener.
+    """
+
+    mode: str
+    sound: Clip
+    duration: Fraction
+    fps: Fraction
+    width: int
+    height: int
+    onsets: Onsets
+    loud: float
+    seed: int
+    steps: int
+    guidance: float
+    notes: list[str] = field(default_factory=list)
+
+
+class PocketPicture:
+    """Pictures for a sound, offline. Load with `synchresis.systems.picturing.load_picture("pocket")`."""
+
+    name = "pocket"
+    untrained: str | None = None
+    key_report: str | None = None
+
+    def __init__(self, layers: LayerVAE, painter: Painter, mover: Mover, weights_hash: str, device: str) -> None:
+        self.layers = layers.eval().to(device)
+        self.painter = painter.eval().to(device)
+        self.mover = mover.eval().to(device)
+        self.weights_hash = weights_hash
+        self.device = device
+
+    @classmethod
+    def load(cls, weights: str | Path | None = None, device: str = "auto") -> PocketPicture:
+        """From the package, from a folder made by `synchresis train pocket`, or from the hub.
+
+        Raises BadInputError when the folder does not hold these networks, or others than these.
+        """
+        folder = WEIGHTS if weights is None else place_of(weights)
+        files = {part: folder / f"{part}.safetensors" for part in PARTS}
+        missing = [f.name for f in (*files.values(), folder / "system.json") if not f.is_file()]
+        if missing:
+            raise BadInputError(f"{folder} is not a folder of pocket's pictures: it lacks {', '.join(missing)}")
+        try:
+            described = json.loads((folder / "system.json").read_text())
+            layers = LayerVAE(LayerVAEConfig(**described["layers"]))
+            painter = Painter(PainterConfig(**described["painter"]))
+            mover = Mover(MoverConfig(**described["mover"]))
+            for net, part in ((layers, "layers"), (painter, "painter"), (mover, "mover")):
+                net.load_state_dict({k: v.float() for k, v in load_file(files[part]).items()})
+        except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise BadInputError(f"the weights in {folder} do not fit pocket's networks: {error}") from error
+        digest = hashlib.sha256()
+        for path in files.values():
+            digest.update(path.read_bytes())
+        return cls(layers, painter, mover, digest.hexdigest(), pick_device(device))
+
+    picture = picture_sound
+
+    # Listening
+
+    def prepare(self, sound: Path, request: PictureRequest, progress: Progress = quiet) -> PocketPicturePlan:
+        """Listens once: onsets, and the level that is loud in this sound. Serves rate, size, steps, guidance, seed."""
+        clip = probe_sound(sound)
+        request.serve_only(self.name, "width", "height", "fps", "frames", "steps", "guidance")
+        settings_of(Settings, request.settings, self.name)
+        fps = request.rate(clip.duration, Fraction(TOKEN_RATE))
+        width, height = request.width or request.height or SIDE, request.height or request.width or SIDE
+        if max(width, height) > LARGEST or width > SPREAD * height:
+            raise BadInputError(
+                f"--width {width} --height {height}: pocket paints up to {LARGEST} pixels, and a picture no wider than "
+                f"{SPREAD:g} times its height"
+            )
+        onsets, loud = _listen(clip, progress)
+        notes = ["pocket paints one of the simple scenes it knows, in time with the sound: not what was recorded"]
+        if not len(onsets):
+            notes.append("no separate onset is heard: the picture follows the loudness alone")
+        return PocketPicturePlan(
+            mode="sound",
+            sound=clip,
+            duration=clip.duration,
+            fps=fps,
+            width=width,
+            height=height,
+            onsets=onsets,
+            loud=loud,
+            seed=request.seed,
+            steps=STEPS if request.steps is None else request.steps,
+            guidance=GUIDANCE if request.guidance is None else request.guidance,
+            notes=notes,
+        )
+
+    # Picturing
+
+    @torch.no_grad()
+    def pictures(self, plan: PocketPicturePlan, progress: Progress = quiet) -> Iterator[np.ndarray]:
+        """The frames of a plan, uint8 [height, width, 3], each made when it is asked for."""
+        progress("paint", 0.0)
+        layers = self.paint(plan)
+        progress("paint", 1.0)
+        total = frame_count(plan.duration, plan.fps)
+        made = 0
+        for poses in _at_rate(self.poses(plan, layers), plan.fps, total):
+            for piece in poses.split(PIECE):
+                frames = compose(layers, piece.to(self.device), (plan.height, plan.width))
+                for frame in (frames * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy():
+                    yield np.ascontiguousarray(frame)
+                made += len(piece)
+                progress("picture", made / total)
+
+    @torch.no_grad()
+    def paint(self, plan: PocketPicturePlan) -> Tensor:
+        """The layers of the scene, [1 + bodies, 4, SIDE, SIDE] premultiplied in 0..1."""
+        net = self.painter
+        begin = math.floor(float(plan.onsets.times[0]) * TOKEN_RATE) - TOKEN_RATE // 2 if len(plan.onsets) else 0
+        begin = max(begin, 0)
+        tokens_of = _Windows(self._tokens(plan, begin + SCENE_WINDOW))
+        sound = tokens_of.window(begin, SCENE_WINDOW)[None].to(self.device)
+        heard, unheard = net.listen(sound), net.listen(sound, torch.ones(1, dtype=torch.bool, device=self.device))
+        network = guided(net, {"pooled": unheard}, [Branch({"pooled": heard}, SCENE_GUIDANCE)], objective=FLOW)
+        noise = normal(plan.seed, net.config.channels, 0, net.config.positions, stream=SCENE_NOISE)
+        scene = euler(network, torch.from_numpy(noise)[None].to(self.device), linear_times(SCENE_STEPS))
+        latents = unfold(scene, net.config)[0] * self.layers.latent_std + self.layers.latent_mean
+        layers = self.layers.decode(latents).clamp(0.0, 1.0)
+        layers[0, 3] = 1.0
+        return cleaned(layers)
+
+    @torch.no_grad()
+    def poses(self, plan: PocketPicturePlan, layers: Tensor) -> Iterator[Tensor]:
+        """Poses [n, bodies, POSE] at 25 frames a second, stretch by stretch, as long as somebody asks."""
+        net = self.mover
+        bodies = net.config.bodies
+        coverage = layers[1:, 3]
+        shapes = F.interpolate(torch.cat([coverage, layers[0, :3]])[None], size=(SHAPE_SIDE,) * 2, mode="area")
+        known = torch.zeros(1, net.config.channels, 0, device=self.device)
+        scale = net.pose_std.repeat(bodies)[:, None]
+        done, needed = 0, _poses_needed(plan)
+        heard = _Windows(self._tokens(plan, needed + WINDOW))
+        while done < needed:
+            first = done - known.shape[-1]
+            given = F.pad(known, (0, WINDOW - known.shape[-1]))
+            is_known = (torch.arange(WINDOW, device=self.device) < known.shape[-1]).float()[None]
+            sound = heard.window(first, WINDOW)[None].to(self.device)
+            local, pooled = net.listen(sound)
+            none, nothing = net.listen(sound, torch.ones(1, dtype=torch.bool, device=self.device))
+            base = {"shapes": shapes, "known": given, "is_known": is_known}
+            network = guided(
+                net, {**base, "local": none, "pooled": nothing},
+                [Branch({**base, "local": local, "pooled": pooled}, plan.guidance)], objective=FLOW,
+            )  # fmt: skip
+            noise = normal(plan.seed, net.config.channels, first, first + WINDOW)
+            x = euler(network, torch.from_numpy(noise)[None].to(self.device), linear_times(plan.steps))
+            made = x[..., known.shape[-1] : WINDOW - AHEAD]
+            known = made[..., -KNOWN:]
+            done += made.shape[-1]
+            yield (made * scale)[0].T.unflatten(1, (bodies, -1)).cpu()
+
+    def _tokens(self, plan: PocketPicturePlan, count: int) -> Iterator[Tensor]:
+        """The first `count` tokens of the sound, in pieces [n, FEATURES]; silence after its end."""
+        first = 0
+        for piece in heard_blocks(_samples(plan.sound), count):
+            yield tokens(piece, plan.loud, plan.onsets, first)
+            first += len(piece)
+
+
+def cleaned(layers: Tensor) -> Tensor:
+    """Layers without the faint fog that a decoder leaves where there is nothing, and colours within their coverage."""
+    coverage = ((layers[:, 3:] - 0.06) / 0.88).clamp(0.0, 1.0)
+    return torch.cat([torch.minimum(layers[:, :3], coverage), coverage], dim=1)
+
+
+def _samples(clip: Clip) -> Iterator[np.ndarray]:
+    """The sound of a clip at the listener's rate, mono, in blocks [n]."""
+    for block in stream_sound(clip, mel.RATE, mono=True, span=clip.span):
+        yield block[:, 0]
+
+
+def _listen(clip: Clip, progress: Progress) -> tuple[Onsets, float]:
+    """Onsets of a sound, and the 95th percentile of its levels by a histogram, which does not grow with it."""
+    detector = OnsetDetector(mel.RATE)
+    counts = np.zeros(1, np.int64)
+    total, heard = sample_count(clip.duration, mel.RATE), 0
+    for samples in _samples(clip):
+        detector.push(samples)
+        cells = samples[: len(samples) // mel.HOP * mel.HOP]
+        steps = np.floor((levels(torch.from_numpy(cells)[None])[0].numpy() + 10.0) / LEVEL_STEP).astype(int)
+        grown = np.bincount(steps, minlength=len(counts))
+        grown[: len(counts)] += counts
+        counts = grown
+        heard += len(samples)
+        progress("listen", heard / total)
+    share = np.cumsum(counts) / max(counts.sum(), 1)
+    return detector.finish(), float((np.searchsorted(share, 0.95) + 0.5) * LEVEL_STEP - 10.0)
+
+
+class _Windows:
+    """Windows of a stream of pieces [n, C], which only go forward: what lies before the last one is forgotten."""
+
+    def __init__(self, pieces: Iterable[Tensor]) -> None:
+        self.pieces = iter(pieces)
+        self.held = next(self.pieces)
+        self.begins = 0
+
+    def window(self, start: int, size: int) -> Tensor:
+        """Positions start .. start + size of the stream, [size, C]."""
+        while self.begins + len(self.held) < start + size:
+            self.held = torch.cat([self.held, next(self.pieces)])
+        self.held, self.begins = self.held[start - self.begins :], start
+        return self.held[:size]
+
+
+def _poses_needed(plan: PocketPicturePlan) -> int:
+    """Poses at 25 a second between which every frame of the film lies."""
+    last = Fraction(frame_count(plan.duration, plan.fps) - 1) / plan.fps
+    return math.floor(last * TOKEN_RATE) + 2
+
+
+def _at_rate(stretches: Iterator[Tensor], fps: Fraction, total: int) -> Iterator[Tensor]:
+    """Poses [n, K, POSE] at the instants of `total` frames: those at 25 a second, or straight between two of them."""
+    held: Tensor | None = None
+    begins, frame = 0, 0
+    for stretch in stretches:
+        held = stretch if held is None else torch.cat([held, stretch])
+        here: list[tuple[int, float]] = []
+        while frame < total:
+            place = Fraction(frame) * TOKEN_RATE / fps
+            left = math.floor(place)
+            if left + 1 >= begins + len(held):
+                break
+            here.append((left - begins, float(place - left)))
+            frame += 1
+        if here:
+            left_of = torch.tensor([k for k, _ in here])
+            share = torch.tensor([s for _, s in here])[:, None, None]
+            yield torch.lerp(held[left_of], held[left_of + 1], share)
+        if frame == total:
+            return
+        keep = max(0, len(held) - 2)
+        held, begins = held[keep:], begins + keep
