@@ -65,7 +65,7 @@ def apart(film: Film, bodies: int, side: int, spread: float) -> Apart | None:
     if len(found) > bodies or any(body.departure > FAR for body in found):
         return None
 
-    wall = _wall(film, side)
+    wall = _wall(film, side, spread)
     layers = np.zeros((1 + len(found), side, side, 4), np.uint8)
     layers[0, ..., :3] = _drawn(background, len(instants) - 1, side, spread, wall)
     layers[0, ..., 3] = 255
@@ -156,9 +156,9 @@ def _affine(points: np.ndarray, reference: int) -> tuple[np.ndarray, float]:
     return motion, float(departure)
 
 
-def _wall(film: Film, side: int) -> np.ndarray:
-    """The wall behind the film, as BGR [side, side, 3]."""
-    still = View(np.zeros(1), np.zeros(1), np.zeros(1), np.ones(1))
+def _wall(film: Film, side: int, spread: float) -> np.ndarray:
+    """The wall behind the film, `spread` picture heights of it, as BGR [side, side, 3]."""
+    still = View(np.zeros(1), np.zeros(1), np.zeros(1), np.full(1, 1 / spread))
     wall = backdrop(_generator(film.seed, PICTURE, 0), (side, side), film.shots[0].rough)
     matrix = background_matrix(still, 0, (side, side))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
