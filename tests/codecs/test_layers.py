@@ -14,7 +14,7 @@ from synchresis.data.stage import film
 from synchresis.data.stage.apart import apart
 from synchresis.training.picture import BODIES, KINDS
 
-CANVAS = 160    # pixels of the layers drawn here: a picture of 128 then shows them pixel for pixel
+CANVAS = 160  # pixels of the layers drawn here: a picture of 128 then shows them pixel for pixel
 PICTURE = 128
 RIM = (CANVAS - PICTURE) // 2
 AS_IT_IS = torch.tensor([0.0, 0, 0, 0, 0, 0, 1])
@@ -221,7 +221,7 @@ def test_a_film_taken_apart_and_composed_again_is_the_film(kind: str) -> None:
         wrong, moves = np.abs(again - own).mean(-1), np.ptp(own, axis=0).max(-1) > 30
         held = np.abs(own - own[:1]).mean(-1)
         assert moves.mean() > 0.03
-        assert np.median(wrong) < 0.5                              # the wall and the floor are where they were
-        assert wrong.mean(axis=(1, 2)).max() < 3.5                 # at every frame; 255 is white on black
+        assert np.median(wrong) < 0.5  # the wall and the floor are where they were
+        assert wrong.mean(axis=(1, 2)).max() < 3.5  # at every frame; 255 is white on black
         assert wrong[:, moves].mean() < 8
         assert wrong[:, moves].mean() < 0.45 * held[:, moves].mean()  # a picture that stands still is far worse
