@@ -96,6 +96,10 @@ def picture(
         float | None, typer.Option(min=0.0, max=1.0, help="How much of that film is kept. Default: 0.5.")
     ] = None,
     lora: Annotated[Path | None, typer.Option(help="A LoRA for the video model, .safetensors.")] = None,
+    onsets: Annotated[
+        Path | None,
+        typer.Option(help="When to strike, instead of when it is heard: .csv, .json, .mid, or clicks in a .wav."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another film; the same is the same.")] = 0,
     variants: Annotated[int, typer.Option(min=1, help="How many films, with seeds from --seed on.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the sampler. Default: the system's own.")] = None,
@@ -122,8 +126,8 @@ def picture(
         order = _order_again(context, recipe, sounds or [], out, weights, parts, device.value, overwrite)
     else:
         request = PictureRequest(
-            prompt, negative, width, height, _rate(fps), frames, film, film_weight, lora, seed, steps, guidance,
-            pairs("--set", setting),
+            prompt, negative, width, height, _rate(fps), frames, film, film_weight, lora, onsets, seed, steps,
+            guidance, pairs("--set", setting),
         )  # fmt: skip
         order = _order(sounds or [], out, variants, request, system, weights, parts, untrained, device.value, overwrite)
     return _conclude(_carry_out(order, json_lines, debug))

@@ -38,6 +38,7 @@ def recipe_of(system: PictureSystem, sound: Path, request: PictureRequest, suffi
             "film": files.get("film"),
             "film_weight": request.film_weight,
             "lora": files.get("lora"),
+            "onsets": files.get("onsets"),
             "seed": request.seed,
             "steps": request.steps,
             "guidance": request.guidance,
@@ -95,7 +96,7 @@ def read_recipe(path: Path, sound: Path | None = None) -> FilmRecipe:
 def _checked(content: dict[str, Any], path: Path, sound: Path | None) -> FilmRecipe:
     asked, system = dict(content["request"]), content["system"]
     untrained = system["untrained"]
-    for name, what in (("film", "film to begin from"), ("lora", "LoRA")):
+    for name, what in (("film", "film to begin from"), ("lora", "LoRA"), ("onsets", "file of onsets")):
         asked[name] = same_file(asked[name], path, what) if asked[name] else None
     asked["fps"] = None if asked["fps"] is None else Fraction(asked["fps"])
     return FilmRecipe(

@@ -52,17 +52,18 @@ def heard_blocks(blocks: Iterable[np.ndarray], tokens: int) -> Iterator[torch.Te
     held = np.zeros(0, np.float32)
     done = before = 0
     for block in _closed(blocks):
-        last = block is None
         if block is not None:
             held = np.concatenate([held, np.asarray(block, np.float32).reshape(-1)])
         else:
-            held = np.pad(held, (0, max(0, (before + tokens - done) * SAMPLES - len(held))))
-        ready = min(len(held) // SAMPLES - before - (0 if last else _MARGIN), tokens - done)
-        if ready <= 0 or (ready < 8 * RATE and not last):
+            held = np.pad(held, (0, max(0, (before + tokens - done + _MARGIN) * SAMPLES - len(held))))
+        ready = min(len(held) // SAMPLES - before - _MARGIN, tokens - done)
+        if ready < min(8 * RATE, tokens - done):
             continue
-        span = before + ready + (0 if last else _MARGIN)
+        span = before + ready + _MARGIN
         yield heard(torch.from_numpy(held[: span * SAMPLES])[None])[0, before : before + ready]
         done += ready
+        if done == tokens:
+            return
         kept = min(before + ready, _MARGIN)
         held, before = held[(before + ready - kept) * SAMPLES :], kept
 

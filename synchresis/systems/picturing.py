@@ -51,8 +51,9 @@ class PictureRequest:
 
     `prompt` says in words what is to be seen and `negative` what is not. The film has `fps` frames a second, or
     `frames` in all, spread over the sound. `film` is a film to begin from, of which the more is kept the larger
-    `film_weight` (0..1) is. `lora` is a file or folder with a LoRA for the video model. `settings` are what else this
-    system can be told, as the person wrote it (see `synchresis.systems.request.settings_of`).
+    `film_weight` (0..1) is. `lora` is a file or folder with a LoRA for the video model. `onsets` is a file of onsets
+    that replaces the ones heard in the sound. `settings` are what else this system can be told, as the person wrote it
+    (see `synchresis.systems.request.settings_of`).
     """
 
     prompt: str | None = None
@@ -64,6 +65,7 @@ class PictureRequest:
     film: Path | None = None
     film_weight: float | None = None
     lora: Path | None = None
+    onsets: Path | None = None
     seed: int = 0
     steps: int | None = None
     guidance: float | None = None
@@ -72,7 +74,7 @@ class PictureRequest:
     @property
     def files(self) -> dict[str, Path]:
         """The files that the request refers to, by the name of the option."""
-        named = {"film": self.film, "lora": self.lora}
+        named = {"film": self.film, "lora": self.lora, "onsets": self.onsets}
         return {option: path for option, path in named.items() if path is not None}
 
     def rate(self, duration: Fraction, default: Fraction) -> Fraction:
@@ -127,7 +129,7 @@ class PicturePlan(Protocol):
 
     @property
     def mode(self) -> str:
-        """What leads: "sound", "prompt", or "sound and prompt"."""
+        """What leads: "sound", "onsets" where a person gave them, "prompt", or "sound and prompt"."""
         ...
 
     @property

@@ -46,6 +46,7 @@ from synchresis.systems.pocket import Settings
 from synchresis.systems.published import picture_sound
 from synchresis.systems.request import Progress, quiet, settings_of
 from synchresis.systems.weights import place_of
+from synchresis.timeline.files import read_onsets
 from synchresis.timeline.onsets import OnsetDetector, Onsets
 from synchresis.timeline.time import sample_count
 
@@ -128,9 +129,9 @@ class PocketPicture:
     # Listening
 
     def prepare(self, sound: Path, request: PictureRequest, progress: Progress = quiet) -> PocketPicturePlan:
-        """Listens once: onsets, and the level that is loud in this sound. Serves rate, size, steps, guidance, seed."""
+        """Listens once: to the onsets, and to what is loud in this sound. Serves no words, film, LoRA and settings."""
         clip = probe_sound(sound)
-        request.serve_only(self.name, "width", "height", "fps", "frames", "steps", "guidance")
+        request.serve_only(self.name, "width", "height", "fps", "frames", "onsets", "steps", "guidance")
         settings_of(Settings, request.settings, self.name)
         fps = request.rate(clip.duration, Fraction(TOKEN_RATE))
         width, height = request.width or request.height or SIDE, request.height or request.width or SIDE
@@ -139,12 +140,16 @@ class PocketPicture:
                 f"--width {width} --height {height}: pocket paints up to {LARGEST} pixels, and a picture no wider than "
                 f"{SPREAD:g} times its height"
             )
+        if request.steps is not None and request.steps < 1:
+            raise BadInputError(f"--steps {request.steps}: at least 1")
         onsets, loud = _listen(clip, progress)
+        if request.onsets is not None:
+            onsets = read_onsets(request.onsets).within(clip.span)
         notes = ["pocket paints one of the simple scenes it knows, in time with the sound: not what was recorded"]
         if not len(onsets):
-            notes.append("no separate onset is heard: the picture follows the loudness alone")
+            notes.append("there is no separate onset: the picture follows the loudness alone")
         return PocketPicturePlan(
-            mode="sound",
+            mode="sound" if request.onsets is None else "onsets",
             sound=clip,
             duration=clip.duration,
             fps=fps,

@@ -70,7 +70,7 @@ def picture_sound(
     from synchresis.delivery.outputs import Outputs
     from synchresis.timeline.time import as_fraction
 
-    for name in ("film", "lora"):
+    for name in ("film", "lora", "onsets"):
         if wishes.get(name) is not None:
             wishes[name] = Path(wishes[name])
     if wishes.get("fps") is not None:

@@ -375,8 +375,10 @@ class TempoTokens(FromWeights):
 
     @torch.no_grad()
     def prepare(self, sound: Path, request: PictureRequest, progress: Progress = quiet) -> TempoPlan:
-        """Listens to the sound, and settles how the film is made. Serves every wish of `PictureRequest`."""
+        """Listens to the sound, and settles how the film is made. Serves every wish but onsets."""
         clip = probe_sound(sound)
+        if request.onsets is not None:
+            raise BadInputError(f"{self.name} is led by what it hears: leave --onsets out, or use --system pocket")
         settings = settings_of(Settings, request.settings, self.name)
         settings.check()
         fps = request.rate(clip.duration, Fraction(FRAMES, settings.stretch))

@@ -51,6 +51,7 @@ def test_several_sounds_and_a_recipe(sounds: list[Path], tmp_path: Path, capsys:
         (["--fps", "fast"], "no frame rate"),
         (["--film-weight", "0.3"], "give the film with --film"),
         (["--lora", "nowhere.safetensors"], "no such file"),
+        (["--onsets", "nowhere.csv"], "no such file"),
         (["--set", "window=wide"], "no int"),
         (["--set", "colour=red"], "no setting"),
         (["--out", "film.webm"], ".mp4, .mov, .mkv"),
