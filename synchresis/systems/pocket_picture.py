@@ -208,7 +208,8 @@ class PocketPicture:
         known = torch.zeros(1, net.config.channels, 0, device=self.device)
         scale = net.pose_std.repeat(bodies)[:, None]
         done, needed = 0, _poses_needed(plan)
-        heard = _Windows(self._tokens(plan, needed + WINDOW))
+        # Where a person says when to strike, what sounds at other times must not strike too.
+        heard = _Windows(self._tokens(plan, needed + WINDOW, even=plan.mode == "onsets"))
         while done < needed:
             first = done - known.shape[-1]
             given = F.pad(known, (0, WINDOW - known.shape[-1]))
@@ -228,10 +229,14 @@ class PocketPicture:
             done += made.shape[-1]
             yield (made * scale)[0].T.unflatten(1, (bodies, -1)).cpu()
 
-    def _tokens(self, plan: PocketPicturePlan, count: int) -> Iterator[Tensor]:
-        """The first `count` tokens of the sound, in pieces [n, FEATURES]; silence after its end."""
+    def _tokens(self, plan: PocketPicturePlan, count: int, even: bool = False) -> Iterator[Tensor]:
+        """The first `count` tokens of the sound, in pieces [n, FEATURES]; silence after its end.
+
+        `even` ones are told their onsets, and are of a sound that goes on and on with the mean of the piece's spectrum.
+        """
         first = 0
         for piece in heard_blocks(_samples(plan.sound), count):
+            piece = piece.mean(0).expand_as(piece) if even else piece
             yield tokens(piece, plan.loud, plan.onsets, first)
             first += len(piece)
 
