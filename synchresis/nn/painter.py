@@ -16,6 +16,7 @@ from synchresis.nn.dit import DiT, DiTConfig, Prepared
 from synchresis.nn.mapper import Mapper, MapperConfig
 
 PATCH = 2
+_LEAST_TIME = 0.02
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class PainterConfig:
     sound: int = 80           # features of a sound token
     heard: int = 128          # width of the pooled token
     width: int = 160
-    depth: int = 6
+    depth: int = 5
     heads: int = 4
     ff_mult: int = 3
 
@@ -79,8 +80,13 @@ class Painter(nn.Module):
         return self.dit.prepare(global_cond=self.told(pooled))
 
     def forward(self, x: Tensor, t: Tensor, prepared: Prepared) -> Tensor:
-        """x [B, channels, positions] at flow time t [B] (1 is noise)."""
-        return self.dit(x, t, prepared=prepared)
+        """x [B, channels, positions] at flow time t [B] (1 is noise).
+
+        The DiT says what the clean scene is, and the velocity follows from it: a token has more channels than the DiT is
+        wide, so noise would not go through it, but scenes do (Li and He 2025).
+        """
+        clean = self.dit(x, t, prepared=prepared)
+        return (x - clean) / t.clamp_min(_LEAST_TIME)[:, None, None]
 
 
 def fold(latents: Tensor) -> Tensor:
