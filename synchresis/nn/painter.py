@@ -82,8 +82,8 @@ class Painter(nn.Module):
     def forward(self, x: Tensor, t: Tensor, prepared: Prepared) -> Tensor:
         """x [B, channels, positions] at flow time t [B] (1 is noise).
 
-        The DiT says what the clean scene is, and the velocity follows from it: a token has more channels than the DiT is
-        wide, so noise would not go through it, but scenes do (Li and He 2025).
+        The DiT says what the clean scene is, and the velocity follows from it: a token has more channels than the DiT
+        is wide, so noise would not go through it, but scenes do (Li and He 2025).
         """
         clean = self.dit(x, t, prepared=prepared)
         return (x - clean) / t.clamp_min(_LEAST_TIME)[:, None, None]

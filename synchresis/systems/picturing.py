@@ -235,9 +235,7 @@ def load_picture(
     if name == "pocket":
         if parts or untrained is not None:
             raise BadInputError("pocket comes with its weights: it takes no parts and is never untrained")
-        from synchresis.systems.pocket_picture import PocketPicture
-
-        return PocketPicture.load(weights, device)
+        return file_of("pocket_picture").PocketPicture.load(weights, device)
     where = pick_device(device)
     system = getattr(file_of(name), PICTURE_CLASSES[name])
     if untrained is not None:

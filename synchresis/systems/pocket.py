@@ -10,8 +10,6 @@ Weights: `pocket_weights/`, with a model card. Trained by `synchresis train pock
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -21,7 +19,6 @@ import numpy as np
 import soxr
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from synchresis.codecs import mel
 from synchresis.diffusion.guidance import Branch, guided
@@ -37,10 +34,9 @@ from synchresis.nn.sounder import CELLS, Sounder, SounderConfig, control_tensor,
 from synchresis.nn.watcher import Watcher, load_watcher
 from synchresis.nn.words import split_words, word_parts
 from synchresis.systems.devices import pick_device
-from synchresis.systems.packaged import WEIGHTS
+from synchresis.systems.packaged import pocket_folder
 from synchresis.systems.published import need_picture, sound_clip
 from synchresis.systems.request import Progress, SoundRequest, quiet, settings_of
-from synchresis.systems.weights import place_of
 from synchresis.timeline.envelope import impose_envelope
 from synchresis.timeline.files import quantise_envelope, quantise_onsets, read_onsets
 from synchresis.timeline.onsets import Onsets
@@ -119,25 +115,17 @@ class Pocket:
 
         Raises BadInputError when the folder does not hold pocket's parts, or others than these networks'.
         """
-        folder = WEIGHTS if weights is None else place_of(weights)
-        files = {part: folder / f"{part}.safetensors" for part in PARTS}
-        missing = [f.name for f in (*files.values(), folder / "system.json") if not f.is_file()]
-        if missing:
-            raise BadInputError(f"{folder} is not a folder of pocket weights: it lacks {', '.join(missing)}")
+        folder = pocket_folder(weights, PARTS)
         try:
-            described = json.loads((folder / "system.json").read_text())
-            watcher = load_watcher(files["watcher"])
-            codec = MelVAE(MelVAEConfig(**described["codec"]))
-            generator = Sounder(SounderConfig(**described["generator"]))
-            for net, part in ((codec, "codec"), (generator, "generator")):
-                net.load_state_dict({k: v.float() for k, v in load_file(files[part]).items()})
-            vocabulary = described["vocabulary"]
+            watcher = load_watcher(folder.files["watcher"])
+            codec = MelVAE(MelVAEConfig(**folder.described["codec"]))
+            generator = Sounder(SounderConfig(**folder.described["generator"]))
+            folder.fill("codec", codec)
+            folder.fill("generator", generator)
+            vocabulary = folder.described["vocabulary"]
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise BadInputError(f"the weights in {folder} do not fit pocket's networks: {error}") from error
-        digest = hashlib.sha256()
-        for path in files.values():
-            digest.update(path.read_bytes())
-        return cls(watcher, codec, generator, vocabulary, digest.hexdigest(), pick_device(device))
+            raise BadInputError(f"the weights in {folder.place} do not fit pocket's networks: {error}") from error
+        return cls(watcher, codec, generator, vocabulary, folder.digest, pick_device(device))
 
     # Watching
 

@@ -11,8 +11,6 @@ It knows the scenes of the stage and no others: tools that strike, drums, bells,
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,7 +21,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from synchresis.codecs import mel
@@ -40,12 +37,11 @@ from synchresis.nn.layer_vae import LayerVAE, LayerVAEConfig
 from synchresis.nn.mover import SHAPE_SIDE, Mover, MoverConfig
 from synchresis.nn.painter import Painter, PainterConfig, unfold
 from synchresis.systems.devices import pick_device
-from synchresis.systems.packaged import WEIGHTS
+from synchresis.systems.packaged import pocket_folder
 from synchresis.systems.picturing import PictureRequest, frame_count, probe_sound
 from synchresis.systems.pocket import Settings
 from synchresis.systems.published import picture_sound
 from synchresis.systems.request import Progress, quiet, settings_of
-from synchresis.systems.weights import place_of
 from synchresis.timeline.files import read_onsets
 from synchresis.timeline.onsets import OnsetDetector, Onsets
 from synchresis.timeline.time import sample_count
@@ -105,24 +101,16 @@ class PocketPicture:
 
         Raises BadInputError when the folder does not hold these networks, or others than these.
         """
-        folder = WEIGHTS if weights is None else place_of(weights)
-        files = {part: folder / f"{part}.safetensors" for part in PARTS}
-        missing = [f.name for f in (*files.values(), folder / "system.json") if not f.is_file()]
-        if missing:
-            raise BadInputError(f"{folder} is not a folder of pocket's pictures: it lacks {', '.join(missing)}")
+        folder = pocket_folder(weights, PARTS)
         try:
-            described = json.loads((folder / "system.json").read_text())
-            layers = LayerVAE(LayerVAEConfig(**described["layers"]))
-            painter = Painter(PainterConfig(**described["painter"]))
-            mover = Mover(MoverConfig(**described["mover"]))
-            for net, part in ((layers, "layers"), (painter, "painter"), (mover, "mover")):
-                net.load_state_dict({k: v.float() for k, v in load_file(files[part]).items()})
+            layers = LayerVAE(LayerVAEConfig(**folder.described["layers"]))
+            painter = Painter(PainterConfig(**folder.described["painter"]))
+            mover = Mover(MoverConfig(**folder.described["mover"]))
+            for part, network in zip(PARTS, (layers, painter, mover), strict=True):
+                folder.fill(part, network)
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise BadInputError(f"the weights in {folder} do not fit pocket's networks: {error}") from error
-        digest = hashlib.sha256()
-        for path in files.values():
-            digest.update(path.read_bytes())
-        return cls(layers, painter, mover, digest.hexdigest(), pick_device(device))
+            raise BadInputError(f"the weights in {folder.place} do not fit pocket's networks: {error}") from error
+        return cls(layers, painter, mover, folder.digest, pick_device(device))
 
     picture = picture_sound
 
