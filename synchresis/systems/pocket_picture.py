@@ -270,9 +270,15 @@ class _Windows:
     def window(self, start: int, size: int) -> Tensor:
         """Positions start .. start + size of the stream, [size, C]."""
         while self.begins + len(self.held) < start + size:
+            self._forget(start)
             self.held = torch.cat([self.held, next(self.pieces)])
-        self.held, self.begins = self.held[start - self.begins :], start
+        self._forget(start)
         return self.held[:size]
+
+    def _forget(self, start: int) -> None:
+        """What lies before `start`."""
+        gone = min(start - self.begins, len(self.held))
+        self.held, self.begins = self.held[gone:], self.begins + gone
 
 
 def _poses_needed(plan: PocketPicturePlan) -> int:
