@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from synchresis.codecs.layers import SIDE, SPREAD, anchors, poses_of
 from synchresis.diffusion.objectives import FLOW, training_times
@@ -51,9 +51,14 @@ Report = Callable[[int, float], None]
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """layers uint8 [1 + K, SIDE, SIDE, 4]; tokens [FRAMES, FEATURES]; poses [FRAMES, BODIES * POSE], zero past the K
-    bodies; shapes uint8 [BODIES + 3, 32, 32], coverages and the background's colours, as the mover sees them."""
+    """A film as it is learned from.
 
+    kind: one of KINDS. layers: uint8 [1 + K, SIDE, SIDE, 4]. tokens: [FRAMES, FEATURES]. poses: [FRAMES, 7 * POSE],
+    zero past the K bodies, which are not shown. shapes: uint8 [BODIES + 3, 32, 32], the coverage of the bodies and the
+    colours of the background, as the mover sees them.
+    """
+
+    kind: str
     layers: np.ndarray
     tokens: Tensor
     poses: Tensor
@@ -87,6 +92,7 @@ def lesson(seed: int, kind: str, recordings: Sequence[Recording] = ()) -> Lesson
     whole[: len(samples)] = samples[: len(whole)]
     spectral = heard(torch.from_numpy(whole)[None])[0]
     return Lesson(
+        kind,
         taken.layers,
         tokens(spectral, loud_level(spectral), onsets),
         *_posed(taken.layers, taken.motions[:FRAMES], taken.shown[:FRAMES]),
@@ -177,31 +183,41 @@ def _latents(net: LayerVAE, one: Lesson, mirrored: bool = False) -> Tensor:
 def train_painter(
     lessons: Sequence[Lesson], vae: LayerVAE, steps: int, seed: int, report: Report | None = None
 ) -> Painter:
-    """The velocity error of all layers at once; a layer that is empty counts a fifth."""
+    """The velocity error of all layers at once; a layer that is empty counts a fifth.
+
+    Scenes are learned long before it matters to the error what is heard, so the pooled token must also tell the kinds
+    apart, by a classifier that is forgotten afterwards.
+    """
     torch.manual_seed(seed)
     net = Painter(PainterConfig(layers=1 + BODIES, latent=vae.config.latent))
+    net.add_module("judge", nn.Sequential(nn.LayerNorm(net.config.heard), nn.Linear(net.config.heard, len(KINDS))))
     draw = torch.Generator().manual_seed(seed + 1)
     scenes = torch.stack([_scene(vae, one, mirrored=bool(i % 2)) for i, one in enumerate(lessons)])
     sounds = torch.stack([one.tokens for one in lessons])
     bodies = torch.tensor([one.bodies for one in lessons])
+    kinds = torch.tensor([KINDS.index(one.kind) for one in lessons])
 
     def batches() -> Iterator[tuple[Tensor, ...]]:
         while True:
             rows = torch.randint(len(lessons), (SCENE_BATCH,), generator=draw)
-            yield fold(scenes[rows].float()), sounds[rows], bodies[rows]
+            yield fold(scenes[rows].float()), sounds[rows], bodies[rows], kinds[rows]
 
     def loss_of(batch: object) -> Tensor:
         assert isinstance(batch, tuple)
-        clean, sound, count = batch
+        clean, sound, count, kind = batch
         deaf = torch.rand(SCENE_BATCH, generator=draw) < 0.1
         t = torch.sigmoid(torch.randn(SCENE_BATCH, generator=draw) + 0.3)
         noise = torch.randn(clean.shape, generator=draw)
-        velocity = net(FLOW.noised(clean, noise, t), t, net.prepare(net.listen(sound, deaf)))
+        heard = net.listen(sound)
+        pooled = torch.where(deaf[:, None], net.unheard, heard)
+        velocity = net(FLOW.noised(clean, noise, t), t, net.prepare(pooled))
         there = (torch.arange(1 + BODIES) <= count[:, None]) * 0.8 + 0.2
         weight = there.repeat_interleave(net.config.channels // (1 + BODIES), dim=1)[..., None]
-        return _weighted(velocity - FLOW.target(clean, noise, t), weight)
+        told_apart = F.cross_entropy(net.get_submodule("judge")(heard), kind)
+        return _weighted(velocity - FLOW.target(clean, noise, t), weight) + 0.2 * told_apart
 
     net.load_state_dict(train(net, batches(), loss_of, steps=steps, peak=1.5e-3, report=report))
+    del net.judge
     return net.eval()
 
 
