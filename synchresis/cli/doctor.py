@@ -7,7 +7,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
@@ -18,6 +18,8 @@ from synchresis import __version__
 from synchresis.cli.common import DebugOption
 from synchresis.errors import BadInputError
 from synchresis.systems import CLASSES, SYSTEMS, load
+from synchresis.systems.picturing import PICTURE_CLASSES, PICTURE_SYSTEMS, PictureSystem, load_picture
+from synchresis.systems.request import System
 
 PACKAGES = (
     "torch",
@@ -78,7 +80,9 @@ def examine() -> Iterator[Finding]:
     yield from _codecs()
     yield from _devices()
     for name in SYSTEMS:
-        yield _weights(name)
+        yield _weights(f"weights of {name}", name, None if name in CLASSES else load)
+    for name in PICTURE_SYSTEMS:
+        yield _weights(f"weights of {name}, for pictures", name, None if name in PICTURE_CLASSES else load_picture)
     yield _disk(Path.cwd())
 
 
@@ -131,17 +135,17 @@ def _devices() -> Iterator[Finding]:
     yield Finding("device mps", "there" if torch.backends.mps.is_available() else "none: fine, the processor is used")
 
 
-def _weights(name: str) -> Finding:
+def _weights(what: str, name: str, packaged: Callable[..., System | PictureSystem] | None) -> Finding:
     """Of a system in the package: loading checks that every file is there and fits its network."""
-    if name in CLASSES:
-        return Finding(f"weights of {name}", f"not in the package: `synchresis systems {name}` says which to get")
+    if packaged is None:
+        return Finding(what, f"not in the package: `synchresis systems {name}` says which to get")
     try:
-        system = load(name, device="cpu")
+        system = packaged(name, device="cpu")
     except (BadInputError, OSError) as error:
         text = " ".join(str(error).split())
         remedy = f"{sys.executable} -m pip install --force-reinstall --no-deps synchresis"
-        return Finding(f"weights of {name}", text, remedy)
-    return Finding(f"weights of {name}", f"sha256 {system.weights_hash[:16]}")
+        return Finding(what, text, remedy)
+    return Finding(what, f"sha256 {system.weights_hash[:16]}")
 
 
 def _disk(folder: Path) -> Finding:

@@ -1,4 +1,4 @@
-"""pocket: our own small system, whose weights travel in the package.
+"""pocket: our own small system, whose weights travel in the package; its pictures for sounds are in `pocket_picture`.
 
 The design of Stable-V2A in miniature. A watcher looks at the picture and says when something strikes, how loud it is
 and whether it can tell at all. A small DiT with a control branch makes latents under those tracks, told also by
