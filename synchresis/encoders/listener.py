@@ -73,9 +73,9 @@ def _closed(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray | None]:
     yield None
 
 
-def loud_level(spectral: torch.Tensor) -> float:
-    """The level of the loud parts of a sound [T, SPECTRAL]: the 95th percentile of its cells."""
-    return float(torch.quantile(spectral[:, :: COARSE + 2].flatten(), 0.95))
+def loud_level(cells: torch.Tensor) -> float:
+    """The level of the loud parts of a sound by its `levels` (any shape): their 95th percentile."""
+    return float(torch.quantile(cells.flatten(), 0.95))
 
 
 def tokens(spectral: torch.Tensor, loud: float, onsets: Onsets, first: int = 0) -> torch.Tensor:

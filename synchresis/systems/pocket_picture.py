@@ -12,9 +12,11 @@ It knows the scenes of the stage and no others: tools that strike, drums, bells,
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ from synchresis.diffusion.noise import normal
 from synchresis.diffusion.objectives import FLOW
 from synchresis.diffusion.samplers import euler, linear_times
 from synchresis.encoders.listener import RATE as TOKEN_RATE
-from synchresis.encoders.listener import heard_blocks, levels, tokens
+from synchresis.encoders.listener import SAMPLES, heard_blocks, levels, loud_level, tokens
 from synchresis.errors import BadInputError
 from synchresis.media import Clip, stream_sound
 from synchresis.nn.layer_vae import LayerVAE, LayerVAEConfig
@@ -54,8 +56,9 @@ SCENE_WINDOW = 128            # tokens that the painter hears: 5.12 s, from half
 WINDOW, KNOWN, AHEAD = 96, 16, 16  # frames of a window; those already made; those made again by the next one
 PIECE = 25                    # frames composed at once
 LARGEST = 512                 # pixels: more would only be blur
-LEVEL_STEP = 0.05             # of the histogram of levels, in units of 20 dB
+LOUD_SECONDS = 5              # over which it is settled what is loud
 SCENE_NOISE = 1 << 40         # the painter's noise stream, out of the way of the mover's
+BEFORE = 1 << 30              # where the mover's noise of the first onset lies
 
 PARTS = ("layers", "painter", "mover")
 
@@ -79,6 +82,12 @@ class PocketPicturePlan:
     steps: int
     guidance: float
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def first(self) -> int:
+        """The token of the first onset: scene and noise belong to it, so that a sound that comes later by whole frames
+        is a film that comes later."""
+        return math.floor(float(self.onsets.times[0]) * TOKEN_RATE) if len(self.onsets) else 0
 
 
 class PocketPicture:
@@ -173,10 +182,9 @@ class PocketPicture:
     def paint(self, plan: PocketPicturePlan) -> Tensor:
         """The layers of the scene, [1 + bodies, 4, SIDE, SIDE] premultiplied in 0..1."""
         net = self.painter
-        begin = math.floor(float(plan.onsets.times[0]) * TOKEN_RATE) - TOKEN_RATE // 2 if len(plan.onsets) else 0
-        begin = max(begin, 0)
-        tokens_of = _Windows(self._tokens(plan, begin + SCENE_WINDOW))
-        sound = tokens_of.window(begin, SCENE_WINDOW)[None].to(self.device)
+        begin = plan.first - TOKEN_RATE // 2
+        stream = _Windows(self._tokens(plan, begin + SCENE_WINDOW, min(begin, 0)), min(begin, 0))
+        sound = stream.window(begin, SCENE_WINDOW)[None].to(self.device)
         heard, unheard = net.listen(sound), net.listen(sound, torch.ones(1, dtype=torch.bool, device=self.device))
         network = guided(net, {"pooled": unheard}, [Branch({"pooled": heard}, SCENE_GUIDANCE)], objective=FLOW)
         noise = normal(plan.seed, net.config.channels, 0, net.config.positions, stream=SCENE_NOISE)
@@ -210,22 +218,22 @@ class PocketPicture:
                 net, {**base, "local": none, "pooled": nothing},
                 [Branch({**base, "local": local, "pooled": pooled}, plan.guidance)], objective=FLOW,
             )  # fmt: skip
-            noise = normal(plan.seed, net.config.channels, first, first + WINDOW)
+            place = BEFORE + first - plan.first
+            noise = normal(plan.seed, net.config.channels, place, place + WINDOW)
             x = euler(network, torch.from_numpy(noise)[None].to(self.device), linear_times(plan.steps))
             made = x[..., known.shape[-1] : WINDOW - AHEAD]
             known = made[..., -KNOWN:]
             done += made.shape[-1]
             yield (made * scale)[0].T.unflatten(1, (bodies, -1)).cpu()
 
-    def _tokens(self, plan: PocketPicturePlan, count: int, even: bool = False) -> Iterator[Tensor]:
-        """The first `count` tokens of the sound, in pieces [n, FEATURES]; silence after its end.
+    def _tokens(self, plan: PocketPicturePlan, stop: int, first: int = 0, even: bool = False) -> Iterator[Tensor]:
+        """The tokens first..stop of the sound, first at most 0, in pieces [n, FEATURES]; silence before and after it.
 
         `even` ones are told their onsets, and are of a sound that goes on and on with the mean of the piece's spectrum.
         """
-        first = 0
-        for piece in heard_blocks(_samples(plan.sound), count):
-            piece = piece.mean(0).expand_as(piece) if even else piece
-            yield tokens(piece, plan.loud, plan.onsets, first)
+        silence = np.zeros(-first * SAMPLES, np.float32)
+        for piece in heard_blocks(chain([silence], _samples(plan.sound)), stop - first):
+            yield tokens(piece.mean(0).expand_as(piece) if even else piece, plan.loud, plan.onsets, first)
             first += len(piece)
 
 
@@ -242,30 +250,28 @@ def _samples(clip: Clip) -> Iterator[np.ndarray]:
 
 
 def _listen(clip: Clip, progress: Progress) -> tuple[Onsets, float]:
-    """Onsets of a sound, and the 95th percentile of its levels by a histogram, which does not grow with it."""
+    """Onsets of a sound, and what is loud in it: the 95th percentile of its levels in the loudest five seconds."""
     detector = OnsetDetector(mel.RATE)
-    counts = np.zeros(1, np.int64)
-    total, heard = sample_count(clip.duration, mel.RATE), 0
+    recent: deque[Tensor] = deque(maxlen=LOUD_SECONDS)
+    total, heard, loud = sample_count(clip.duration, mel.RATE), 0, -math.inf
     for samples in _samples(clip):
         detector.push(samples)
-        cells = samples[: len(samples) // mel.HOP * mel.HOP]
-        steps = np.floor((levels(torch.from_numpy(cells)[None])[0].numpy() + 10.0) / LEVEL_STEP).astype(int)
-        grown = np.bincount(steps, minlength=len(counts))
-        grown[: len(counts)] += counts
-        counts = grown
+        whole = np.pad(samples, (0, -len(samples) % mel.HOP))
+        recent.append(levels(torch.from_numpy(whole)[None])[0])
         heard += len(samples)
+        if len(recent) == LOUD_SECONDS or heard == total:
+            loud = max(loud, loud_level(torch.cat(list(recent))))
         progress("listen", heard / total)
-    share = np.cumsum(counts) / max(counts.sum(), 1)
-    return detector.finish(), float((np.searchsorted(share, 0.95) + 0.5) * LEVEL_STEP - 10.0)
+    return detector.finish(), loud
 
 
 class _Windows:
     """Windows of a stream of pieces [n, C], which only go forward: what lies before the last one is forgotten."""
 
-    def __init__(self, pieces: Iterable[Tensor]) -> None:
+    def __init__(self, pieces: Iterable[Tensor], first: int = 0) -> None:
         self.pieces = iter(pieces)
         self.held = next(self.pieces)
-        self.begins = 0
+        self.begins = first
 
     def window(self, start: int, size: int) -> Tensor:
         """Positions start .. start + size of the stream, [size, C]."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from synchresis.codecs.layers import SIDE, SPREAD, anchors, poses_of
 from synchresis.diffusion.objectives import FLOW, training_times
-from synchresis.encoders.listener import RATE, SAMPLES, heard, loud_level, tokens
+from synchresis.encoders.listener import RATE, SAMPLES, heard, levels, loud_level, tokens
 from synchresis.nn.layer_vae import CHANNELS, LayerVAE, LayerVAEConfig
 from synchresis.nn.mover import POSE, SHAPE_SIDE, Mover, MoverConfig
 from synchresis.nn.painter import Painter, PainterConfig, fold
@@ -90,11 +90,12 @@ def lesson(seed: int, kind: str, recordings: Sequence[Recording] = ()) -> Lesson
     onsets = detect_onsets(replace(made.sound, values=samples))
     whole = np.zeros(FRAMES * SAMPLES, np.float32)
     whole[: len(samples)] = samples[: len(whole)]
-    spectral = heard(torch.from_numpy(whole)[None])[0]
+    sound = torch.from_numpy(whole)[None]
+    spectral = heard(sound)[0]
     return Lesson(
         kind,
         taken.layers,
-        tokens(spectral, loud_level(spectral), onsets),
+        tokens(spectral, loud_level(levels(sound)), onsets),
         *_posed(taken.layers, taken.motions[:FRAMES], taken.shown[:FRAMES]),
     )
 
