@@ -37,7 +37,7 @@ from synchresis.errors import BadInputError
 from synchresis.media import Clip, stream_sound
 from synchresis.nn.layer_vae import LayerVAE, LayerVAEConfig
 from synchresis.nn.mover import SHAPE_SIDE, Mover, MoverConfig
-from synchresis.nn.painter import Painter, PainterConfig, unfold
+from synchresis.nn.painter import Painter, PainterConfig, late, unfold
 from synchresis.systems.devices import pick_device
 from synchresis.systems.packaged import pocket_folder
 from synchresis.systems.picturing import PictureRequest, frame_count, probe_sound
@@ -188,7 +188,8 @@ class PocketPicture:
         heard, unheard = net.listen(sound), net.listen(sound, torch.ones(1, dtype=torch.bool, device=self.device))
         network = guided(net, {"pooled": unheard}, [Branch({"pooled": heard}, SCENE_GUIDANCE)], objective=FLOW)
         noise = normal(plan.seed, net.config.channels, 0, net.config.positions, stream=SCENE_NOISE)
-        scene = euler(network, torch.from_numpy(noise)[None].to(self.device), linear_times(SCENE_STEPS))
+        times = late(torch.tensor(linear_times(SCENE_STEPS))).tolist()
+        scene = euler(network, torch.from_numpy(noise)[None].to(self.device), times)
         latents = unfold(scene, net.config)[0] * self.layers.latent_std + self.layers.latent_mean
         layers = self.layers.decode(latents).clamp(0.0, 1.0)
         layers[0, 3] = 1.0

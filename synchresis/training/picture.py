@@ -23,7 +23,7 @@ from synchresis.diffusion.objectives import FLOW, training_times
 from synchresis.encoders.listener import RATE, SAMPLES, heard, levels, loud_level, tokens
 from synchresis.nn.layer_vae import CHANNELS, LayerVAE, LayerVAEConfig
 from synchresis.nn.mover import POSE, SHAPE_SIDE, Mover, MoverConfig
-from synchresis.nn.painter import Painter, PainterConfig, fold
+from synchresis.nn.painter import Painter, PainterConfig, fold, late
 from synchresis.training.loop import train
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def train_painter(
         assert isinstance(batch, tuple)
         clean, sound, count, kind = batch
         deaf = torch.rand(SCENE_BATCH, generator=draw) < 0.1
-        t = torch.sigmoid(torch.randn(SCENE_BATCH, generator=draw) + 0.3)
+        t = late(training_times(SCENE_BATCH, draw, "logit_normal"))
         noise = torch.randn(clean.shape, generator=draw)
         heard = net.listen(sound)
         pooled = torch.where(deaf[:, None], net.unheard, heard)
