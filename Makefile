@@ -60,7 +60,9 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/watching.py synchresis/systems/pocket_weights/watcher.safetensors --stage 200 --real
 	$(BIN)/python benchmarks/pocket_quality.py
+	$(BIN)/python benchmarks/picture_timing.py --films 6
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/memory.py -- $(BIN)/synchresis picture {film} --overwrite --out {out}
 	$(BIN)/python benchmarks/dit.py --seconds 10 --repetitions 4
 	$(BIN)/python benchmarks/unet.py
 	$(BIN)/python benchmarks/controlled_unet.py
