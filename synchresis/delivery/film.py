@@ -192,8 +192,7 @@ def _av_align(heard: Clip, film: Clip, notes: list[str]) -> dict[str, Any] | Non
         notes.append(f"AV-Align is not computed for sounds over {ALIGNED_SECONDS // 60} minutes")
         return None
     rate = heard.audio[0].rate
-    samples = np.concatenate(list(stream_sound(heard, span=heard.span)))
-    sounding = reference.onset_times(reference.resampled(samples, rate))
+    sounding = reference.onset_times(reference.resampled(stream_sound(heard, span=heard.span), rate))
     # At native size; an odd edge was repeated for H.264, which moves nothing.
     fps = float(film.video.fps)
     moving = alignment.flow_peaks(flow.flow_curve(film.path), fps)

@@ -130,7 +130,7 @@ class Material:
     @cached_property
     def wave(self) -> np.ndarray:
         """[T] at 22 050 Hz as the onset metrics hear it."""
-        return onsets.resampled(self.sound, self.rate)
+        return onsets.resampled([self.sound], self.rate)
 
     @cached_property
     def strength(self) -> np.ndarray:

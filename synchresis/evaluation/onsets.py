@@ -6,9 +6,11 @@ evaluation needs neither librosa nor numba. The tests hold it against librosa, f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from synchresis.evaluation.spectra import slaney_bank, stft
+from synchresis.evaluation.spectra import slaney_bank, stft_pieces
 
 RATE = 22_050
 HOP = 512
@@ -16,19 +18,22 @@ N_FFT = 2048
 BANDS = 128
 
 
-def resampled(samples: np.ndarray, rate: int, target: int = RATE) -> np.ndarray:
-    """A sound [T] or [T, C] as librosa.load gives it from a 16-bit file, which is what the published scripts read:
-    rounded to 16 bits, mean of the channels, soxr at HQ. float32 [T']."""
-    mono = np.clip(np.round(np.asarray(samples, np.float32) * 32768), -32768, 32767) / np.float32(32768)
-    if mono.ndim == 2:
-        mono = mono.mean(axis=1)
-    if rate == target or len(mono) == 0:
-        return mono
+def resampled(blocks: Iterable[np.ndarray], rate: int, target: int = RATE) -> np.ndarray:
+    """A sound in blocks [n] or [n, C] as librosa.load gives it from a 16-bit file, which is what the published scripts
+    read: rounded to 16 bits, mean of the channels, soxr at HQ. float32 [T]."""
     import soxr
 
-    length = int(np.ceil(len(mono) * target / rate))
-    made = soxr.resample(mono, rate, target, quality="HQ")[:length]
-    return np.pad(made, (0, length - len(made)))
+    stream = None if rate == target else soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
+    made, count = [np.zeros(0, np.float32)], 0
+    for block in blocks:
+        mono = np.clip(np.round(np.asarray(block, np.float32) * 32768), -32768, 32767) / np.float32(32768)
+        mono = mono.mean(axis=1) if mono.ndim == 2 else mono
+        made.append(mono if stream is None else stream.resample_chunk(mono))
+        count += len(mono)
+    if stream is not None and count:
+        made.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+    whole, length = np.concatenate(made), int(np.ceil(count * target / rate))
+    return np.pad(whole[:length], (0, max(0, length - len(whole))))
 
 
 def onset_strength(wave: np.ndarray, rate: int = RATE) -> np.ndarray:
@@ -39,13 +44,16 @@ def onset_strength(wave: np.ndarray, rate: int = RATE) -> np.ndarray:
     """
     if len(wave) == 0:
         return np.zeros(0, np.float32)
-    spectrum = stft(np.asarray(wave, np.float32), N_FFT, HOP, edge="constant")
-    power = (np.square(spectrum.real) + np.square(spectrum.imag)).astype(np.float32)
-    mel = power @ slaney_bank(BANDS, N_FFT, rate).T
+    mel = np.concatenate([_mel(piece, rate) for piece in stft_pieces(np.asarray(wave, np.float32), N_FFT, HOP)])
     decibels = 10.0 * np.log10(np.maximum(mel, np.float32(1e-10)))
     decibels = np.maximum(decibels, decibels.max() - 80.0)
     rise = np.maximum(decibels[1:] - decibels[:-1], 0.0).mean(axis=1)
     return np.pad(rise, (1 + N_FFT // (2 * HOP), 0))[: len(mel)].astype(np.float32)
+
+
+def _mel(spectrum: np.ndarray, rate: int) -> np.ndarray:
+    power = (np.square(spectrum.real) + np.square(spectrum.imag)).astype(np.float32)
+    return power @ slaney_bank(BANDS, N_FFT, rate).T
 
 
 def pick_frames(strength: np.ndarray, delta: float = 0.07, rate: int = RATE) -> np.ndarray:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 
 from synchresis.nn.mel_bank import mel_bank
+
+PIECE = 1024  # frames
 
 
 @lru_cache(maxsize=16)
@@ -25,9 +28,20 @@ def stft(wave: np.ndarray, n_fft: int, hop: int, length: int | None = None, edge
     """
     if edge == "reflect" and wave.shape[-1] <= n_fft // 2:
         edge = "constant"
+    return np.fft.rfft(_frames(wave, n_fft, hop, edge) * hann(length or n_fft, n_fft).astype(wave.dtype), axis=-1)
+
+
+def stft_pieces(wave: np.ndarray, n_fft: int, hop: int) -> Iterator[np.ndarray]:
+    """The same of a wave [T] with silence around it, in pieces [PIECE, n_fft // 2 + 1]: only one is held at a time."""
+    frames, window = _frames(wave, n_fft, hop, "constant"), hann(n_fft, n_fft).astype(wave.dtype)
+    for first in range(0, len(frames), PIECE):
+        yield np.fft.rfft(frames[first : first + PIECE] * window, axis=-1)
+
+
+def _frames(wave: np.ndarray, n_fft: int, hop: int, edge: str) -> np.ndarray:
     side = [(0, 0)] * (wave.ndim - 1) + [(n_fft // 2, n_fft // 2)]
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, side, mode=edge), n_fft, axis=-1)  # type: ignore
-    return np.fft.rfft(frames[..., ::hop, :] * hann(length or n_fft, n_fft).astype(wave.dtype), axis=-1)
+    padded = np.pad(wave, side, mode=edge)  # type: ignore[call-overload]
+    return np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=-1)[..., ::hop, :]
 
 
 @lru_cache(maxsize=16)

@@ -55,7 +55,21 @@ def test_silence_and_nothing_have_no_onsets() -> None:
 def test_resampling_is_as_long_as_librosas_and_rounds_to_16_bits() -> None:
     rng = np.random.default_rng(0)
     sound = rng.uniform(-1, 1, (44_101, 2)).astype(np.float32)
-    assert len(onsets.resampled(sound, 44_100)) == 22_051
-    mono = onsets.resampled(sound, 22_050)
+    assert len(onsets.resampled([sound], 44_100)) == 22_051
+    mono = onsets.resampled([sound], 22_050)
     steps = mono * 65_536  # the mean of two 16-bit values
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-2)
+
+
+def test_a_sound_in_blocks_is_the_same_sound() -> None:
+    sound = np.random.default_rng(1).uniform(-1, 1, (100_003, 2)).astype(np.float32)
+    whole = onsets.resampled([sound], 48_000)
+    np.testing.assert_array_equal(onsets.resampled(np.array_split(sound, 13), 48_000), whole)
+    assert len(onsets.resampled([], 48_000)) == 0
+
+
+def test_a_long_curve_in_pieces_is_that_of_its_parts() -> None:
+    wave = np.random.default_rng(2).normal(0, 0.1, 1500 * onsets.HOP).astype(np.float32)
+    curve = onsets.onset_strength(wave)  # longer than one piece
+    tail = onsets.onset_strength(wave[900 * onsets.HOP :])
+    np.testing.assert_allclose(curve[1000:1499], tail[100:599], atol=1e-4)

@@ -394,7 +394,7 @@ def stav2a_align_metrics(case: Case) -> None:
         heard = {}
         for source in wanted["audio"]:
             samples, rate = own_stream(folder / f"{source}.wav")
-            heard[source] = onsets.onset_times(onsets.resampled(samples, rate))
+            heard[source] = onsets.onset_times(onsets.resampled([samples], rate))
         for source, numbers in wanted["audio"].items():
             assert np.allclose(heard[source], numbers["onsets_s"], rtol=0, atol=1e-9)
             got = {
@@ -444,7 +444,7 @@ def check_tempotokens(
     if "flow" in wanted:
         assert np.abs(curve - wanted["flow"]).max() < 1e-6
     if sound is not None:
-        strength = onsets.onset_strength(onsets.resampled(sound, rate))
+        strength = onsets.onset_strength(onsets.resampled([sound], rate))
         assert np.abs(strength - wanted["onset_env"]).max() < 2e-3
     assert strength is not None
     heard = onsets.pick_frames(strength) * (onsets.HOP / onsets.RATE)
