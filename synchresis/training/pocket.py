@@ -26,7 +26,7 @@ from synchresis.training.watcher import train_watcher
 
 PARTS = ("watcher", "codec", "generator", "picture")
 # As the packaged weights were trained.
-STEPS = {"codec": 3600, "generator": 2600, "layers": 2000, "painter": 4000, "mover": 6000}
+STEPS = {"codec": 3600, "generator": 2600, "layers": 2800, "painter": 5700, "mover": 5600}
 ITEMS = 3000                                   # ten-second sounds that codec and generator learn from
 LESSONS = 8000                                 # films that the picture's networks learn from
 Report = Callable[[int, float], None]
