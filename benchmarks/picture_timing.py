@@ -1,7 +1,7 @@
 """Whether pocket's films are in time: contacts that its watcher reads in them, against the onsets of the sound.
 
     python benchmarks/picture_timing.py                    # held-out sounds of the stage, every kind
-    python benchmarks/picture_timing.py --films 4 --seconds 5 --sheet films.png
+    python benchmarks/picture_timing.py --films 4 --seconds 5 --sheet films.jpg
     python benchmarks/picture_timing.py --weights FOLDER   # of another training
 
 For each kind, films are rendered on the stage with seeds that no training uses, their sound alone is given to
@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=4, help="of every kind")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--weights", help="a folder; default: those in the package")
-    parser.add_argument("--sheet", type=Path, help="a PNG with frames around the first onset of every film")
+    parser.add_argument("--sheet", type=Path, help="a picture with frames around the first onset of every film")
     asked = parser.parse_args()
     system = PocketPicture.load(asked.weights, "cpu")
     rows, every = [], []

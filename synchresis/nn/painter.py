@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from synchresis.nn.dit import DiT, DiTConfig, Prepared
 from synchresis.nn.mapper import Mapper, MapperConfig
 
+# What it can paint, by what strikes or sounds on the stage.
+KINDS = ("wood", "metal", "glass", "plastic", "drum", "bell", "clock", "bounce")
 PATCH = 2
 _LEAST_TIME = 0.02
 _SHIFT = 8.0
@@ -64,6 +66,8 @@ class PainterConfig:
 class Painter(nn.Module):
     """Velocity of the rectified flow for a scene [B, channels, positions] (see `fold`)."""
 
+    typical: Tensor
+
     def __init__(self, config: PainterConfig) -> None:
         super().__init__()
         self.config = config
@@ -71,11 +75,13 @@ class Painter(nn.Module):
         self.unheard = nn.Parameter(torch.zeros(config.heard))
         self.told = nn.Sequential(nn.LayerNorm(config.heard), nn.Linear(config.heard, config.heard), nn.SiLU())
         self.dit = DiT(config.dit())
+        # The mean pooled token of each kind, for a scene that is asked for by name. Not-a-number until loaded, so that
+        # a forgotten load is loud.
+        self.register_buffer("typical", torch.full((len(KINDS), config.heard), float("nan")))
 
-    def listen(self, sound: Tensor, deaf: Tensor | None = None) -> Tensor:
-        """Sound tokens [B, T, sound] to [B, heard]. Where the booleans `deaf` [B] are true, nothing is heard."""
-        pooled = self.mapper(sound, sound.shape[1]).pooled
-        return pooled if deaf is None else torch.where(deaf[:, None], self.unheard, pooled)
+    def listen(self, sound: Tensor) -> Tensor:
+        """Sound tokens [B, T, sound] to [B, heard]; `unheard` stands for no sound."""
+        return self.mapper(sound, sound.shape[1]).pooled
 
     def prepare(self, pooled: Tensor) -> Prepared:
         return self.dit.prepare(global_cond=self.told(pooled))

@@ -210,7 +210,8 @@ def check_picture_settings(name: str, settings: dict[str, str]) -> None:
 
     check_picture_name(name)
     if settings:
-        settings_of(file_of(name).Settings, settings, name)
+        file = file_of("pocket_picture" if name == "pocket" else name)
+        settings_of(file.Settings, settings, name)
 
 
 def load_picture(

@@ -37,11 +37,10 @@ from synchresis.errors import BadInputError
 from synchresis.media import Clip, stream_sound
 from synchresis.nn.layer_vae import LayerVAE, LayerVAEConfig
 from synchresis.nn.mover import SHAPE_SIDE, Mover, MoverConfig
-from synchresis.nn.painter import Painter, PainterConfig, late, unfold
+from synchresis.nn.painter import KINDS, Painter, PainterConfig, late, unfold
 from synchresis.systems.devices import pick_device
 from synchresis.systems.packaged import pocket_folder
 from synchresis.systems.picturing import PictureRequest, frame_count, probe_sound
-from synchresis.systems.pocket import Settings
 from synchresis.systems.published import picture_sound
 from synchresis.systems.request import Progress, quiet, settings_of
 from synchresis.timeline.files import read_onsets
@@ -64,6 +63,16 @@ PARTS = ("layers", "painter", "mover")
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What pocket can be told about its pictures, beside the options that all systems share."""
+
+    scene: str = field(
+        default="heard",
+        metadata={"help": "What is painted: what it thinks it hears, or a kind.", "choices": ("heard", *KINDS)},
+    )
+
+
+@dataclass(frozen=True)
 class PocketPicturePlan:
     """What was decided before any picture is made (see `synchresis.systems.picturing.PicturePlan`).
 
@@ -81,6 +90,7 @@ class PocketPicturePlan:
     seed: int
     steps: int
     guidance: float
+    scene: str
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -129,7 +139,7 @@ class PocketPicture:
         """Listens once: to the onsets, and to what is loud in this sound. Serves no words, film, LoRA and settings."""
         clip = probe_sound(sound)
         request.serve_only(self.name, "width", "height", "fps", "frames", "onsets", "steps", "guidance")
-        settings_of(Settings, request.settings, self.name)
+        settings = settings_of(Settings, request.settings, self.name)
         fps = request.rate(clip.duration, Fraction(TOKEN_RATE))
         width, height = request.width or request.height or SIDE, request.height or request.width or SIDE
         if max(width, height) > LARGEST or width > SPREAD * height:
@@ -157,6 +167,7 @@ class PocketPicture:
             seed=request.seed,
             steps=STEPS if request.steps is None else request.steps,
             guidance=GUIDANCE if request.guidance is None else request.guidance,
+            scene=settings.scene,
             notes=notes,
         )
 
@@ -182,10 +193,8 @@ class PocketPicture:
     def paint(self, plan: PocketPicturePlan) -> Tensor:
         """The layers of the scene, [1 + bodies, 4, SIDE, SIDE] premultiplied in 0..1."""
         net = self.painter
-        begin = plan.first - TOKEN_RATE // 2
-        stream = _Windows(self._tokens(plan, begin + SCENE_WINDOW, min(begin, 0)), min(begin, 0))
-        sound = stream.window(begin, SCENE_WINDOW)[None].to(self.device)
-        heard, unheard = net.listen(sound), net.listen(sound, torch.ones(1, dtype=torch.bool, device=self.device))
+        unheard = net.unheard[None]
+        heard = self._scene_heard(plan) if plan.scene == "heard" else net.typical[KINDS.index(plan.scene)][None]
         network = guided(net, {"pooled": unheard}, [Branch({"pooled": heard}, SCENE_GUIDANCE)], objective=FLOW)
         noise = normal(plan.seed, net.config.channels, 0, net.config.positions, stream=SCENE_NOISE)
         times = late(torch.tensor(linear_times(SCENE_STEPS))).tolist()
@@ -194,6 +203,12 @@ class PocketPicture:
         layers = self.layers.decode(latents).clamp(0.0, 1.0)
         layers[0, 3] = 1.0
         return cleaned(layers)
+
+    def _scene_heard(self, plan: PocketPicturePlan) -> Tensor:
+        """What the painter hears in the five seconds around the first onset, [1, heard]."""
+        begin = plan.first - TOKEN_RATE // 2
+        stream = _Windows(self._tokens(plan, begin + SCENE_WINDOW, min(begin, 0)), min(begin, 0))
+        return self.painter.listen(stream.window(begin, SCENE_WINDOW)[None].to(self.device))
 
     @torch.no_grad()
     def poses(self, plan: PocketPicturePlan, layers: Tensor) -> Iterator[Tensor]:

@@ -23,13 +23,11 @@ from synchresis.diffusion.objectives import FLOW, training_times
 from synchresis.encoders.listener import RATE, SAMPLES, heard, levels, loud_level, tokens
 from synchresis.nn.layer_vae import CHANNELS, LayerVAE, LayerVAEConfig
 from synchresis.nn.mover import POSE, SHAPE_SIDE, Mover, MoverConfig
-from synchresis.nn.painter import Painter, PainterConfig, fold, late
+from synchresis.nn.painter import KINDS, Painter, PainterConfig, fold, late
 from synchresis.training.loop import train
 
 if TYPE_CHECKING:
     from synchresis.data.recordings import Recording
-
-KINDS = ("wood", "metal", "glass", "plastic", "drum", "bell", "clock", "bounce")
 
 # Recordings that may sound in the place of a kind, by the beginnings of their labels.
 REAL = {
@@ -219,7 +217,11 @@ def train_painter(
 
     net.load_state_dict(train(net, batches(), loss_of, steps=steps, peak=1.5e-3, report=report))
     del net.judge
-    return net.eval()
+    net.eval()
+    with torch.no_grad():
+        heard = torch.cat([net.listen(part) for part in sounds.split(SCENE_BATCH)])
+        net.typical.copy_(torch.stack([heard[kinds == number].mean(0) for number in range(len(KINDS))]))
+    return net
 
 
 def _scene(vae: LayerVAE, one: Lesson, mirrored: bool) -> Tensor:

@@ -130,7 +130,7 @@ def test_a_scene_follows_what_is_heard_unless_deaf(painter: Painter) -> None:
     x, t = drawn(1, PAINTER.channels, PAINTER.positions).expand(4, -1, -1), torch.full((4,), 0.5)
     one, other = drawn(12, PAINTER.sound, seed=1), drawn(12, PAINTER.sound, seed=2)
     sounds, deaf = torch.stack([one, other, one, other]), torch.tensor([False, False, True, True])
-    pooled = painter.listen(sounds, deaf)
+    pooled = torch.where(deaf[:, None], painter.unheard, painter.listen(sounds))
     assert pooled.shape == (4, PAINTER.heard)
     made = painter(x, t, painter.prepare(pooled))
     assert made.shape == x.shape
@@ -243,7 +243,7 @@ def test_the_mover_sees_the_scene(mover: Mover) -> None:
 
 @pytest.mark.parametrize(
     ("net", "statistics"),
-    [(LayerVAE(CODEC), {"latent_mean", "latent_std"}), (Mover(MOVER), {"pose_std"}), (Painter(PAINTER), set())],
+    [(LayerVAE(CODEC), {"latent_mean", "latent_std"}), (Mover(MOVER), {"pose_std"}), (Painter(PAINTER), {"typical"})],
     ids=["layers", "mover", "painter"],
 )
 def test_statistics_are_not_a_number_until_they_are_loaded(net: nn.Module, statistics: set[str]) -> None:

@@ -167,6 +167,19 @@ def test_the_scene_stays_and_only_bodies_move(pocket: PocketPicture, tmp_path: P
     assert np.quantile(np.ptp(frames.astype(int), axis=0).max(-1), 0.25) <= 2
 
 
+def test_a_scene_can_be_asked_for(pocket: PocketPicture, tmp_path: Path) -> None:
+    """One sound, every kind of scene: other pictures, and the clock has its white face."""
+    path = saved(tmp_path / "sound.wav", sound_of("wood", 1.0))
+    shown = {}
+    for kind in ("heard", "clock", "drum", "bounce"):
+        frames, _ = pictured(pocket, path, steps=1, settings={"scene": kind})
+        shown[kind] = frames[0].astype(int)
+    for kind in ("drum", "bounce"):
+        assert np.abs(shown[kind] - shown["clock"]).mean() > 10
+    middle = shown["clock"][32:96, 32:96]
+    assert np.median(middle) > 200 > np.median(shown["drum"][32:96, 32:96])
+
+
 @pytest.mark.parametrize("what", ["silence", "hiss", "a click at the very end"])
 def test_any_sound_gets_its_film(pocket: PocketPicture, tmp_path: Path, what: str) -> None:
     samples = np.zeros(32_000, np.float32)
@@ -196,6 +209,7 @@ def test_any_length(pocket: PocketPicture, tmp_path: Path, seconds: float) -> No
         ({"width": 1024, "height": 1024}, "up to 512 pixels"),
         ({"width": 200, "height": 100}, "no wider than 1.25"),
         ({"settings": {"colour": "red"}}, "no setting"),
+        ({"settings": {"scene": "harp"}}, "choose from heard, wood"),
         ({"fps": Fraction(25), "frames": 10}, "give one of them"),
         ({"steps": 0}, "steps"),
     ],

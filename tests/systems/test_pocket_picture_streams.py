@@ -43,7 +43,7 @@ def cut(whole: Tensor, places: list[int]) -> Iterator[Tensor]:
 
 def plan_of(duration: Fraction, fps: Fraction, sound: Path) -> PocketPicturePlan:
     none = Onsets(np.zeros(0), np.zeros(0))
-    return PocketPicturePlan("sound", probe_sound(sound), duration, fps, 64, 64, none, 0.0, 0, 4, 1.5)
+    return PocketPicturePlan("sound", probe_sound(sound), duration, fps, 64, 64, none, 0.0, 0, 4, 1.5, "heard")
 
 
 @pytest.fixture(scope="module")
