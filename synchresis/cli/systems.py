@@ -43,6 +43,9 @@ def systems(
 def describe(name: str) -> dict[str, Any]:
     """All that a person can choose about a system, as its file says it."""
     file, published = file_of(name), name in CLASSES | PICTURE_CLASSES
+    settings = list(fields(file.Settings))
+    if name == "pocket":  # its two directions have a file each
+        settings += fields(file_of("pocket_picture").Settings)
     return {
         "name": name,
         "description": (PICTURE_SYSTEMS | SYSTEMS)[name],
@@ -57,7 +60,7 @@ def describe(name: str) -> dict[str, Any]:
                 "choices": list(setting.metadata["choices"]) if "choices" in setting.metadata else None,
                 "help": setting.metadata["help"],
             }
-            for setting in fields(file.Settings)
+            for setting in settings
         ],
         "sizes": list(file.SIZES) if published else [],
     }

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from synchresis.errors import BadInputError
-from synchresis.systems.request import Progress, quiet
+from synchresis.systems.request import Progress, check_sampling, quiet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +70,9 @@ class PictureRequest:
     steps: int | None = None
     guidance: float | None = None
     settings: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_sampling(self.steps, self.guidance)
 
     @property
     def files(self) -> dict[str, Path]:

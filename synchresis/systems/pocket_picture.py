@@ -68,7 +68,7 @@ class Settings:
 
     scene: str = field(
         default="heard",
-        metadata={"help": "What is painted: what it thinks it hears, or a kind.", "choices": ("heard", *KINDS)},
+        metadata={"help": "What `picture` paints: what it hears, or a kind.", "choices": ("heard", *KINDS)},
     )
 
 
@@ -147,8 +147,6 @@ class PocketPicture:
                 f"--width {width} --height {height}: pocket paints up to {LARGEST} pixels, and a picture no wider than "
                 f"{SPREAD:g} times its height"
             )
-        if request.steps is not None and request.steps < 1:
-            raise BadInputError(f"--steps {request.steps}: at least 1")
         onsets, loud = _listen(clip, progress)
         if request.onsets is not None:
             onsets = read_onsets(request.onsets).within(clip.span)

@@ -28,6 +28,14 @@ def quiet(stage: str, done: float) -> None:
     """The progress that nobody watches."""
 
 
+def check_sampling(steps: int | None, guidance: float | None) -> None:
+    """Raises BadInputError for steps under 1, and for a guidance that is no finite number."""
+    if guidance is not None and not math.isfinite(guidance):
+        raise BadInputError(f"guidance {guidance:g}: say a finite number")
+    if steps is not None and steps < 1:
+        raise BadInputError(f"{steps} steps are too few: ask for 1 or more")
+
+
 @dataclass(frozen=True)
 class SoundRequest:
     """One wish for one clip.
@@ -49,10 +57,7 @@ class SoundRequest:
     settings: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.guidance is not None and not math.isfinite(self.guidance):
-            raise BadInputError(f"guidance {self.guidance:g}: say a finite number")
-        if self.steps is not None and self.steps < 1:
-            raise BadInputError(f"{self.steps} steps are too few: ask for 1 or more")
+        check_sampling(self.steps, self.guidance)
 
     @property
     def files(self) -> dict[str, Path]:

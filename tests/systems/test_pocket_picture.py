@@ -211,7 +211,8 @@ def test_any_length(pocket: PocketPicture, tmp_path: Path, seconds: float) -> No
         ({"settings": {"colour": "red"}}, "no setting"),
         ({"settings": {"scene": "harp"}}, "choose from heard, wood"),
         ({"fps": Fraction(25), "frames": 10}, "give one of them"),
-        ({"steps": 0}, "steps"),
+        ({"steps": 0}, "0 steps are too few"),
+        ({"guidance": float("nan")}, "finite"),
     ],
 )
 def test_what_pocket_cannot_do_is_refused(
