@@ -36,19 +36,16 @@ class MoverConfig:
         return self.bodies * POSE
 
     def dit(self) -> DiTConfig:
-        return DiTConfig.from_dict(
-            {
-                "io_channels": self.channels,
-                "embed_dim": self.width,
-                "depth": self.depth,
-                "num_heads": self.heads,
-                "cond_token_dim": 0,
-                "global_cond_dim": self.heard + self.shape,
-                "input_concat_dim": self.local + self.channels + 1,
-                "global_cond_type": "adaLN",
-                "attn_kwargs": {"qk_norm": "ln"},
-                "ff_kwargs": {"mult": self.ff_mult},
-            }
+        return DiTConfig(
+            io_channels=self.channels,
+            embed_dim=self.width,
+            depth=self.depth,
+            num_heads=self.heads,
+            global_cond_dim=self.heard + self.shape,
+            global_cond_type="adaLN",
+            input_concat_dim=self.local + self.channels + 1,
+            qk_norm="ln",
+            ff_mult=self.ff_mult,
         )
 
     def to_dict(self) -> dict[str, int]:

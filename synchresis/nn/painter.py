@@ -43,20 +43,17 @@ class PainterConfig:
         return (self.side // PATCH) ** 2
 
     def dit(self) -> DiTConfig:
-        return DiTConfig.from_dict(
-            {
-                "io_channels": self.channels,
-                "embed_dim": self.width,
-                "depth": self.depth,
-                "num_heads": self.heads,
-                "cond_token_dim": 0,
-                "global_cond_dim": self.heard,
-                "global_cond_type": "adaLN",
-                "use_abs_pos_emb": True,
-                "abs_pos_emb_max_length": self.positions,
-                "attn_kwargs": {"qk_norm": "ln"},
-                "ff_kwargs": {"mult": self.ff_mult},
-            }
+        return DiTConfig(
+            io_channels=self.channels,
+            embed_dim=self.width,
+            depth=self.depth,
+            num_heads=self.heads,
+            global_cond_dim=self.heard,
+            global_cond_type="adaLN",
+            positions="learned",
+            max_positions=self.positions,
+            qk_norm="ln",
+            ff_mult=self.ff_mult,
         )
 
     def to_dict(self) -> dict[str, int]:
