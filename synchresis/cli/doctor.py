@@ -82,7 +82,7 @@ def examine() -> Iterator[Finding]:
     for name in SYSTEMS:
         yield _weights(f"weights of {name}", name, None if name in CLASSES else load)
     for name in PICTURE_SYSTEMS:
-        yield _weights(f"weights of {name}, for pictures", name, None if name in PICTURE_CLASSES else load_picture)
+        yield _weights(f"pictures of {name}", name, None if name in PICTURE_CLASSES else load_picture)
     yield _disk(Path.cwd())
 
 
