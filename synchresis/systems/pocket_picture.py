@@ -136,7 +136,7 @@ class PocketPicture:
     # Listening
 
     def prepare(self, sound: Path, request: PictureRequest, progress: Progress = quiet) -> PocketPicturePlan:
-        """Listens once: to the onsets, and to what is loud in this sound. Serves no words, film, LoRA and settings."""
+        """Listens once: to the onsets, and to what is loud in this sound. Serves no words, film and LoRA."""
         clip = probe_sound(sound)
         request.serve_only(self.name, "width", "height", "fps", "frames", "onsets", "steps", "guidance")
         settings = settings_of(Settings, request.settings, self.name)
